@@ -26,7 +26,7 @@ use crate::{
     vault,
 };
 use leadsd_base::{
-    net::listen_address::ListenAddress,
+    net::{ca_files::CaFiles, listen_address::ListenAddress},
     task::{self, Task},
     time::{SystemClock, WallClock as _},
 };
@@ -89,6 +89,7 @@ pub struct BoundService {
 impl BoundService {
     /// Assembles the service and binds its addresses. Vault and HubSpot need not be available yet.
     pub async fn bind(config: Config) -> Result<Self, Error> {
+        let ca_files = Arc::new(CaFiles::new(config.ca_files()));
         let Config {
             grpc,
             admin,
@@ -153,6 +154,7 @@ impl BoundService {
             spans: spans.clone(),
             auth,
             tls,
+            ca_files,
             started: SystemClock.now(),
         };
         let bound = admin::BoundAdmin::bind(&admin, admin_keys, sources).await;

@@ -6,6 +6,7 @@
 //! - Series of removed items, such as a deleted portal, disappear.
 //! - The engines do not depend on Prometheus.
 
+mod ca_files;
 mod callers;
 mod credentials;
 mod format;
@@ -44,11 +45,13 @@ impl Metrics {
             spans,
             auth,
             tls,
+            ca_files,
             started,
         } = sources;
         let mut registry = Registry::default();
         rpc::register(&mut registry, grpc);
         callers::register(&mut registry, auth.as_ref(), tls.as_ref());
+        ca_files::register(&mut registry, ca_files);
         credentials::register(&mut registry, credentials);
         vault::register(&mut registry, vault);
         hubspot::register(&mut registry, portals);
@@ -71,6 +74,7 @@ pub fn all() -> impl Iterator<Item = &'static Metric> {
         rpc::ALL,
         schema::ALL,
         callers::ALL,
+        ca_files::ALL,
         credentials::ALL,
         vault::ALL,
         hubspot::ALL,

@@ -6,7 +6,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::{auth::Authenticator, grpc, pipeline, telemetry::spans::SpanSink, vault::Session};
-use leadsd_base::time::Timestamp;
+use leadsd_base::{net::ca_files::CaFiles, time::Timestamp};
 use leadsd_credentials::Credentials;
 use leadsd_quota::Quota;
 
@@ -41,6 +41,8 @@ pub struct Sources {
     pub auth: Option<Arc<Authenticator>>,
     /// TLS certificates; `None` without TLS.
     pub tls: Option<Arc<grpc::ServerTls>>,
+    /// Files with private CAs.
+    pub ca_files: Arc<CaFiles>,
     /// Start time of the service.
     pub started: Timestamp,
 }

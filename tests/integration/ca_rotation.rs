@@ -97,6 +97,13 @@ async fn hubspot_vault_and_the_collector_move_to_another_ca_without_a_restart() 
     };
     exported().await;
     reads_vault().await;
+    // Each file has an expiry, by the key that names it.
+    let page = metrics_page(&app.admin).await.unwrap();
+    for key in ["egress.ca_files", "vault.ca_file", "trace.ca_file"] {
+        let series =
+            format!("leadsd_ca_file_expires_in_seconds{{key=\"{key}\",file=\"{ca_file}\"}} ");
+        assert!(page.contains(&series), "{key}");
+    }
 
     rotation.trust(&[&rotation.old, &rotation.new]);
     for front in [&hubspot, &vault, &traces] {

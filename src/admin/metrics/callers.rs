@@ -35,7 +35,7 @@ const SOURCE_LOADS: Metric = counter(
 const TLS_EXPIRES_IN: Metric = gauge(
     "leadsd_tls_certificate_expires_in_seconds",
     &["certificate"],
-    "Time until a certificate of the gRPC port expires, negative after that: server, or client_ca (the CA of client certificates that expires last); absent without TLS",
+    "Time until the certificate of the gRPC port (server) expires, or one of its chain that expires earlier; negative after that; absent without TLS",
 );
 const TLS_RELOADS: Metric = counter(
     "leadsd_tls_reloads",
@@ -107,11 +107,8 @@ impl Collector for AuthCollector {
 impl Collector for CertificateCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = SampleWriter(encoder);
-        let TlsStatus { expires_in_s, client_ca_expires_in_s, reloads, failures, reload_failed } =
-            self.0.status();
-        let expiries = [("server", expires_in_s), ("client_ca", client_ca_expires_in_s)];
-        let expiries = expiries.into_iter().filter_map(|(name, left)| Some(([name], left?)));
-        writer.samples(TLS_EXPIRES_IN, expiries)?;
+        let TlsStatus { expires_in_s, reloads, failures, reload_failed } = self.0.status();
+        writer.samples(TLS_EXPIRES_IN, expires_in_s.map(|left| (["server"], left)))?;
         let outcomes = [("ok", reloads), ("failed", failures)];
         writer.samples(TLS_RELOADS, outcomes.map(|(outcome, times)| ([outcome], count(times))))?;
         writer.sample(TLS_RELOAD_FAILED, Some(flag(reload_failed)))

@@ -9,6 +9,7 @@ use rustls::{
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::{
+    ca_files,
     check::{Check, CheckOutcome, CheckResult},
     report::Report,
 };
@@ -36,6 +37,11 @@ pub(super) async fn examine(
     report: &mut Report,
 ) {
     report.check(Check::GrpcCertificate, None, certificate(config)).await;
+    let files = config.ca_files();
+    if !files.is_empty() {
+        let expiry = async { ca_files::expiry_result(&files, SystemClock.now()) };
+        report.check(Check::CaFiles, None, expiry).await;
+    }
     report.note(Check::GrpcCallers, None, callers(config), Duration::ZERO);
     if let Some(jwt) = &config.auth.jwt {
         report.check(Check::AuthJwks, None, jwks(jwt)).await;
@@ -78,7 +84,7 @@ async fn certificate(config: &Config) -> CheckResult<()> {
     let days = left / 86_400.0;
     let renew = "renew it; leadsd reloads changed files within a second";
     if left < MIN_VALIDITY.as_secs_f64() {
-        let cause = format!("the certificate of the gRPC port expires in {days:.1} days");
+        let cause = format!("the certificate chain of the gRPC port expires in {days:.1} days");
         return CheckResult::warn((), cause, renew);
     }
     let mutual = match &tls.client_ca {

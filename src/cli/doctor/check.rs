@@ -40,6 +40,7 @@ pub(super) enum Check {
     HubspotWrite,
     HubspotConformance,
     GrpcCertificate,
+    CaFiles,
     GrpcCallers,
     AuthJwks,
     AuthApiKeys,
@@ -62,7 +63,7 @@ pub(super) enum Area {
 }
 
 /// Checks in execution order: name, area and meaning.
-const TABLE: [(Check, &str, Area, &str); 35] = [
+const TABLE: [(Check, &str, Area, &str); 36] = [
     (Check::Config, "config", Area::Config, "the configuration is valid"),
     (Check::VaultDns, "vault.dns", Area::Vault, "the host in `vault.address` resolves"),
     (Check::VaultTcp, "vault.tcp", Area::Vault, "Vault accepts TCP connections"),
@@ -170,6 +171,12 @@ const TABLE: [(Check, &str, Area, &str); 35] = [
         "grpc.certificate",
         Area::Service,
         "the certificate chain of `[grpc.tls]` is valid",
+    ),
+    (
+        Check::CaFiles,
+        "ca_files",
+        Area::Service,
+        "no CA of the files that the configuration names expires within two weeks",
     ),
     (
         Check::GrpcCallers,

@@ -77,6 +77,7 @@ impl Report {
             let is_optional = matches!(
                 check,
                 Check::EgressCredentials
+                    | Check::CaFiles
                     | Check::AuthJwks
                     | Check::AuthApiKeys
                     | Check::QuotaShared

@@ -68,10 +68,9 @@ enum ReloadCause {
 /// Status of the certificates.
 #[derive(Debug, Clone, Copy)]
 pub struct TlsStatus {
-    /// Seconds until the certificate expires; negative after expiry; `None` if the expiry is unknown.
+    /// Seconds until the first certificate of the chain expires; negative after expiry; `None` if the expiry
+    /// is unknown.
     pub expires_in_s: Option<f64>,
-    /// Seconds until the last CA of client certificates expires; `None` if there is none.
-    pub client_ca_expires_in_s: Option<f64>,
     /// Number of successful reloads.
     pub reloads: u64,
     /// Number of failed reloads.
@@ -115,12 +114,10 @@ impl ServerTls {
     /// Status of the certificates.
     pub fn status(&self) -> TlsStatus {
         let current = self.current.load();
-        let client_ca = current.trusted.iter().filter_map(certificate::expires).max();
         let left = |expires: Timestamp| expires.duration_since(self.clock.now()).as_secs_f64();
         let state = self.state.lock();
         TlsStatus {
-            expires_in_s: current.expires.map(left),
-            client_ca_expires_in_s: client_ca.map(left),
+            expires_in_s: current.chain_expires.map(left),
             reloads: state.reloads,
             failures: state.failures,
             reload_failed: state.rejected.is_some(),

@@ -22,6 +22,14 @@ fn serves(world: &mut World, chain: &str, key: &str) {
     ));
 }
 
+/// Trusts a CA that is good, and this certificate.
+fn trusts(world: &mut World, certificate: Certificate) {
+    let authority = Authority::new();
+    let pem = format!("{}{}", authority.pem(), authority.issue_as(certificate).0);
+    let file = world.file("ca.pem", &pem);
+    world.sections.push_str(&format!("[egress]\nca_files = [\"{}\"]\n", file.display()));
+}
+
 /// Authenticates callers by tokens with keys at this URL.
 fn knows(world: &mut World, keys: &str) {
     world.sections.push_str(&format!(
@@ -74,6 +82,12 @@ const SERVICE: &[Planted] = &[
     fails("a chain of strangers", "grpc.certificate", &["do not form a chain", "first"], |world| {
         let (leaf, key) = Authority::new().issue("leadsd.example");
         serves(world, &format!("{leaf}{}", Authority::new().pem()), &key);
+    }),
+    warns("a CA that ends soon", "ca_files", &["egress.ca_files", "expires in 2."], |world| {
+        trusts(world, Certificate::EndingSoon);
+    }),
+    warns("a CA that has ended", "ca_files", &["expired", "without a restart"], |world| {
+        trusts(world, Certificate::Expired);
     }),
     warns("strangers on a network", "grpc.callers", &["without authentication"], |world| {
         world.grpc = "listen = \"0.0.0.0:0\"\ninsecure = true".into();

@@ -26,6 +26,9 @@ use rustls::{
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::certificate;
+use crate::time::Timestamp;
+
 /// Maximum size of a file with CAs in bytes. All public CAs take a quarter of a MiB.
 const MAX_BYTES: u64 = 4 << 20;
 
@@ -84,7 +87,7 @@ struct ReloadState {
 }
 
 /// Identity, size and time of modification of a file; `None` if it cannot be read.
-type Stamp = Option<(u64, u64, i64, i64)>;
+pub(super) type Stamp = Option<(u64, u64, i64, i64)>;
 
 // === impl CaSource ===
 
@@ -120,6 +123,11 @@ impl CaSource {
         Ok(certificates)
     }
 
+    /// Expiry of the certificate that expires first; `None` if no expiry can be parsed.
+    pub fn earliest_expiry(&self) -> Result<Option<Timestamp>, CaError> {
+        Ok(self.read()?.iter().filter_map(certificate::expires).min())
+    }
+
     fn read_file(&self, path: &Path) -> Result<Vec<CertificateDer<'static>>, CaError> {
         let unreadable = |error: io::Error| self.error(format!("cannot be read: {}", error.kind()));
         let file = fs::File::open(path).map_err(unreadable)?;
@@ -147,7 +155,7 @@ impl CaSource {
     }
 
     /// Stamp of the file or directory. A file that is added to a directory changes the directory.
-    fn stamp(&self) -> Stamp {
+    pub(super) fn stamp(&self) -> Stamp {
         use std::os::unix::fs::MetadataExt as _;
         let found = fs::metadata(&self.path).ok()?;
         Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))

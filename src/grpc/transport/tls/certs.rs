@@ -54,6 +54,8 @@ pub(crate) struct LoadedCerts {
     pub(crate) fingerprint: u64,
     /// Expiry of the certificate; `None` if it cannot be parsed.
     pub(crate) expires: Option<Timestamp>,
+    /// Expiry of the certificate, or of one of its chain that expires earlier; `None` if none can be parsed.
+    pub(crate) chain_expires: Option<Timestamp>,
     /// CAs of client certificates.
     pub(crate) trusted: HashSet<CertificateDer<'static>>,
 }
@@ -102,6 +104,7 @@ impl LoadedCerts {
     ) -> Result<Self, TlsError> {
         let chain = certificates(&files.cert, &content.cert)?;
         let expires = chain.first().and_then(certificate::expires);
+        let chain_expires = chain.iter().filter_map(certificate::expires).min();
         if expires.is_some_and(|expires| expires <= now) {
             return Err(TlsError::new(&files.cert, "has expired"));
         }
@@ -123,7 +126,7 @@ impl LoadedCerts {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         let fingerprint = fingerprint(content);
-        Ok(Self { config: Arc::new(config), fingerprint, expires, trusted })
+        Ok(Self { config: Arc::new(config), fingerprint, expires, chain_expires, trusted })
     }
 }
 

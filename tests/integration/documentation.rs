@@ -135,8 +135,8 @@ fn documentation_has_a_runbook_for_every_alert_and_for_no_other() {
     for alert in &alerts {
         let rule = rules.split(&format!("- alert: {alert}\n")).nth(1).unwrap();
         let rule = rule.split("- alert: ").next().unwrap();
-        let link = format!("runbook_url: docs/OPERATIONS.md#{}\n", alert.to_lowercase());
-        assert!(rule.contains(&link), "{alert}");
+        // The chart adds the annotation `runbook_url` where the page is published.
+        assert!(!rule.contains("runbook_url"), "{alert}");
         for part in ["severity: ", "summary: ", "description: ", "expr: "] {
             assert!(rule.contains(part), "{alert}: {part}");
         }

@@ -17,9 +17,8 @@ would hide the outage of another. In the expressions every word with one of thes
 {{- end -}}
 {{- $_ := set $alert "expr" $expr -}}
 {{- $_ := set $alert "labels" (mergeOverwrite (dict) $alert.labels $rule.alertLabels) -}}
-{{- $page := regexFind "#.*$" $alert.annotations.runbook_url -}}
 {{- with $rule.runbookUrl -}}
-{{- $_ := set $alert.annotations "runbook_url" (printf "%s%s" . $page) -}}
+{{- $_ := set $alert.annotations "runbook_url" (printf "%s#%s" . (lower $alert.alert)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -6,7 +6,7 @@
 mod readiness;
 mod settings;
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
@@ -106,13 +106,11 @@ impl BoundService {
             log: _,
             process: _,
         } = config;
-        let spans = telemetry::start_export(&trace)?;
-        let base_urls = base_urls(&portals);
+        let (spans, base_urls) = (telemetry::start_export(&trace)?, base_urls(&portals));
         let service = service_settings(&hubspot, &grpc, &portals, portal_discovery.as_ref());
         let (batching, redis) = (quota.batching, quota.shared.as_ref().map(redis_client));
         let pipelines = pipeline_settings(&portals, portal_discovery.as_ref(), batching, &hubspot);
-        let quota = quota_settings(quota, redis.clone(), grpc.max_caller_share, &portals);
-        let quota = Arc::new(Quota::new(quota, Arc::new(SystemClock)));
+        let quota = start_quota(quota, redis.clone(), grpc.max_caller_share, &portals);
         let session = vault::Session::start(&vault)?;
         let settings = credential_settings(&vault, &hubspot, credentials, portal_discovery);
         let callers = auth_settings(auth, policy, grpc.tls.as_ref(), &vault);
@@ -219,6 +217,16 @@ impl BoundService {
         spans.shut_down(deadline).await;
         info!("Stopped");
     }
+}
+
+fn start_quota(
+    config: config::Quota,
+    redis: Option<Arc<RedisClient>>,
+    max_caller_share: f64,
+    portals: &BTreeMap<leads::PortalName, config::Portal>,
+) -> Arc<Quota> {
+    let settings = quota_settings(config, redis, max_caller_share, portals);
+    Arc::new(Quota::new(settings, Arc::new(SystemClock)))
 }
 
 /// The use cases. Replicas share their request ids through Redis if there is one.

@@ -5,6 +5,7 @@
 //! creates the service of a connection: this module knows no methods, callers or leads.
 
 pub(crate) mod accept;
+mod accept_errors;
 pub(crate) mod admission;
 mod authority;
 mod call_guard;

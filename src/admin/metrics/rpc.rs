@@ -105,6 +105,11 @@ const IMPORT_ENDED: Metric = counter(
     &["end"],
     "Streams of ImportLeads that ended: complete (all rows of the client have results), drained (the replica or connection ended or the deadline was near), stopped (too many rows failed), failed (with an error) or cancelled (the client disconnected or did not read)",
 );
+const ACCEPT_ERRORS: Metric = counter(
+    "leadsd_accept_errors",
+    &[],
+    "Connections of the gRPC port that could not be accepted, usually for lack of file descriptors",
+);
 const CONNECTIONS_OPENED: Metric =
     counter("leadsd_connections_opened", &[], "Accepted connections");
 const CONNECTIONS_CLOSED: Metric = counter(
@@ -134,6 +139,7 @@ pub(super) const ALL: &[Metric] = &[
     EXPORT_ENDED,
     IMPORT_ROWS,
     IMPORT_ENDED,
+    ACCEPT_ERRORS,
     CONNECTIONS_OPENED,
     CONNECTIONS_CLOSED,
 ];
@@ -166,6 +172,7 @@ impl Collector for RpcCollector {
             process_memory,
             pressure,
             rejected,
+            accept_errors,
             connections_opened,
             connections_closed,
         } = admission;
@@ -216,6 +223,7 @@ impl Collector for RpcCollector {
         let ended = imports.ended.into_iter();
         let ended = ended.map(|(end, streams)| ([end.as_str()], count(streams)));
         writer.samples(IMPORT_ENDED, ended)?;
+        writer.sample(ACCEPT_ERRORS, Some(count(accept_errors)))?;
         writer.sample(CONNECTIONS_OPENED, Some(count(connections_opened)))?;
         writer.samples(CONNECTIONS_CLOSED, connections_closed.iter().map(named))
     }

@@ -69,7 +69,9 @@ impl<N: NewService> Acceptor<N> {
             match accepted {
                 Ok((socket, peer)) => self.spawn(socket, peer),
                 Err(error) => {
-                    warn!(%error, "Accepting a connection failed");
+                    if let Some(failures) = self.server.admission.on_accept_error() {
+                        warn!(%error, failures, "Accepting connections failed");
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
             }

@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 
 pub(crate) use super::call_guard::{CallGuard, ExportSlot};
 use super::{
+    accept_errors::AcceptErrors,
     call_guard::SlotKind,
     call_limits::CallLimits,
     caller_accounts::{AccountKey, CallerAccount},
@@ -73,6 +74,7 @@ pub(crate) struct Admission {
     max_metadata: usize,
     metadata_too_large: AtomicU64,
     connection_stats: ConnectionStats,
+    accept_errors: AcceptErrors,
 }
 
 /// Snapshot of admission control.
@@ -86,6 +88,8 @@ pub struct AdmissionSnapshot {
     pub pressure: PressureLevel,
     /// Number of rejected calls by exceeded limit.
     pub rejected: Vec<(&'static str, u64)>,
+    /// Number of connections that could not be accepted.
+    pub accept_errors: u64,
     /// Number of accepted connections.
     pub connections_opened: u64,
     /// Number of closed connections by reason.
@@ -119,6 +123,7 @@ impl Admission {
             max_metadata: metadata,
             metadata_too_large: AtomicU64::new(0),
             connection_stats: ConnectionStats::default(),
+            accept_errors: AcceptErrors::default(),
         }
     }
 
@@ -161,6 +166,7 @@ impl Admission {
             process_memory: self.calls.shedding.pressure().usage(),
             pressure: self.calls.shedding.pressure().level(),
             rejected,
+            accept_errors: self.accept_errors.total(),
             connections_opened: self.connection_stats.opened(),
             connections_closed: self.connection_stats.closed(),
         }
@@ -186,6 +192,12 @@ impl Admission {
         self.connection_stats.on_open();
         let address = self.calls.accounts.get(AccountKey::from_peer(peer));
         ConnectionGuard::new(&self.connections, address)
+    }
+
+    /// Counts a connection that could not be accepted. Returns the number of these since the last log line if
+    /// one is due.
+    pub(crate) fn on_accept_error(&self) -> Option<u64> {
+        self.accept_errors.count()
     }
 
     /// Counts a closed connection.

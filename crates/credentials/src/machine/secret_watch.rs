@@ -237,11 +237,12 @@ impl SecretWatch {
             self.deleted = true;
             cx.journal.count(Count::SecretDeleted);
             cx.journal.last_failure = Some(FailureClass::SecretMissing);
-            warn!(
-                portal = %cx.journal.portal,
-                in_use = self.secret.is_some(),
-                "Secret was deleted in the store; a credential in memory stays in use"
-            );
+            let portal = &cx.journal.portal;
+            if self.secret.is_some() {
+                warn!(%portal, "Secret was deleted in the store; the credential in memory stays in use");
+            } else {
+                warn!(%portal, "Secret does not exist in the store");
+            }
         }
         cx.raise(match self.secret {
             Some(_) => Event::SecretChecked,

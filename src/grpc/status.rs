@@ -6,7 +6,7 @@ mod size;
 
 use std::{collections::HashMap, time::Duration};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{
@@ -32,6 +32,9 @@ const MAX_SHORT_TEXT: usize = 64;
 
 /// Maximum length in bytes of a value in the metadata of `ErrorInfo`, such as HubSpot's correlation id.
 const MAX_METADATA: usize = 128;
+
+/// Message of a request that HTTP/2 rejects before its headers can be read.
+const MALFORMED_REQUEST: &str = "HTTP/2 rejected the request as malformed: :authority must be HOST or HOST:PORT, :path and :scheme must be valid, and the body must have the length of content-length";
 
 /// Key in the metadata of `ErrorInfo` with the number of details that were left out.
 const OMITTED_DETAILS: &str = "omittedDetails";
@@ -119,6 +122,18 @@ pub(crate) fn closing() -> HeaderMap {
     // A constant ASCII message is a valid header.
     let _ = status.add_header(&mut trailers);
     trailers
+}
+
+/// Builds the headers of the response to a request that HTTP/2 rejects as malformed. No part of the request
+/// is known, so they have no request id.
+pub(crate) fn malformed_request() -> HeaderMap {
+    let error = Error::new(Reason::InvalidRequest, MALFORMED_REQUEST);
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    let status = with_details(code_of(&error), error.message(), Details::new(&error).to_vec());
+    // A constant ASCII message is a valid header.
+    let _ = status.add_header(&mut headers);
+    headers
 }
 
 /// Builds the status of one batch input.

@@ -121,43 +121,121 @@ async fn connect_has_no_effect_on_other_calls() {
     assert_untouched(&app).await;
 }
 
+/// Huffman codes of RFC 7541 of the characters in the tests, with their lengths.
+const HUFFMAN: [(char, u32, u32); 13] = [
+    ('0', 0x0, 5),
+    ('1', 0x1, 5),
+    ('2', 0x2, 5),
+    ('5', 0x1b, 6),
+    ('7', 0x1d, 6),
+    ('.', 0x17, 6),
+    (':', 0x5c, 7),
+    (',', 0xfa, 8),
+    (' ', 0x14, 6),
+    ('a', 0x3, 5),
+    ('b', 0x23, 6),
+    ('l', 0x28, 6),
+    ('[', 0x1ffb, 13),
+];
+
+/// The field `:authority` with index 1 and Huffman coding.
+fn coded_authority(value: &str) -> Vec<u8> {
+    let mut bits = Vec::new();
+    for char in value.chars() {
+        let (_, code, length) = HUFFMAN.into_iter().find(|(c, ..)| *c == char).expect("a code");
+        bits.extend((0..length).rev().map(|bit| code >> bit & 1 == 1));
+    }
+    let coded = bits.chunks(8).map(|byte| {
+        // The padding is ones.
+        let bit = |at: usize| u8::from(byte.get(at).copied().unwrap_or(true)) << (7 - at);
+        (0..8).map(bit).sum::<u8>()
+    });
+    let coded: Vec<u8> = coded.collect();
+    [&[0x41, 0x80 | u8::try_from(coded.len()).unwrap()][..], &coded].concat()
+}
+
 #[tokio::test]
-async fn the_authority_may_be_absent_or_any_host_and_an_invalid_one_fails_only_its_call() {
+async fn the_authority_may_be_absent_or_any_host_and_an_invalid_one_fails_only_its_call_with_a_text()
+ {
     const PATH: &str = "/grpc.health.v1.Health/Check";
     let app = TestApp::start().await;
     let mut raw = RawConnection::connect(&app.grpc, &[]).await;
     let long = vec!["127.0.0.1:50051"; 40].join(",");
+    let literal = |value: &str| hpack(&[(":authority", value)]);
     let valid = [
-        None,
-        Some("leadsd"),
-        Some("localhost"),
-        Some("[::1]:50051"),
+        Vec::new(),
+        literal("leadsd"),
+        literal("localhost"),
+        literal("[::1]:50051"),
         // Lists of addresses, as gRPC's C core sends them for such a target, and paths of sockets.
-        Some("127.0.0.1:50051,127.0.0.1:50052"),
-        Some("127.0.0.1:1%2C127.0.0.1:2"),
-        Some("[::1]:50051,[::1]:50052"),
-        Some(&long),
-        Some("/run/leadsd.sock"),
+        literal("127.0.0.1:50051,127.0.0.1:50052"),
+        literal("127.0.0.1:1%2C127.0.0.1:2"),
+        literal("[::1]:50051,[::1]:50052"),
+        literal(&long),
+        literal("/run/leadsd.sock"),
+        coded_authority("127.0.0.1:5001"),
     ];
-    let invalid = [Some(""), Some("a b"), Some("a:1:2"), Some("[::1")];
+    let invalid = [
+        literal(""),
+        literal("a b"),
+        literal("a:1:2"),
+        literal("[::1"),
+        vec![0x41, 0],
+        vec![0x41, 0x80],
+        coded_authority("a b"),
+        coded_authority("[::1"),
+        coded_authority("127.0.0.1:50051,127.0.0.1:50052"),
+        // A second one.
+        [literal("a"), literal("b")].concat(),
+    ];
+    let valid = valid.into_iter().map(|authority| (authority, true));
+    let invalid = invalid.into_iter().map(|authority| (authority, false));
     let mut stream = 1;
-    for (authority, is_valid) in valid
-        .iter()
-        .map(|a| (a, true))
-        .chain(invalid.iter().map(|a| (a, false)))
-        .chain([(&None, true)])
-    {
-        let mut headers = vec![(":method", "POST"), (":scheme", "http"), (":path", PATH)];
-        headers.extend(authority.map(|authority| (":authority", authority)));
-        headers.extend([("content-type", "application/grpc"), ("te", "trailers")]);
-        raw.frame(HEADERS, END_HEADERS, stream, &hpack(&headers)).await;
+    for (authority, is_valid) in valid.chain(invalid).chain([(Vec::new(), true)]) {
+        let before = hpack(&[(":method", "POST"), (":scheme", "http"), (":path", PATH)]);
+        let after = hpack(&[("content-type", "application/grpc"), ("te", "trailers")]);
+        let headers = [before, authority.clone(), after].concat();
+        raw.frame(HEADERS, END_HEADERS, stream, &headers).await;
         raw.frame(DATA, END_STREAM, stream, &[0; 5]).await;
-        let is_answer = |kind| kind == HEADERS || kind == RST_STREAM;
-        let answer = raw.until(|frame| frame.stream == stream && is_answer(frame.kind)).await;
+        let answer = raw.until(|frame| frame.stream == stream).await;
         let answer = answer.expect("the connection lives");
-        assert_eq!(answer.kind == HEADERS, is_valid, "{authority:?}");
+        assert_eq!(answer.kind, HEADERS, "{authority:?}");
+        let text = String::from_utf8_lossy(&answer.payload).into_owned();
+        let is_refused = text.contains("grpc-status\u{1}3") && text.contains("as%20malformed");
+        assert_eq!(is_refused, !is_valid, "{authority:?}: {text}");
+        if is_refused {
+            assert_eq!(answer.flags & END_STREAM, END_STREAM);
+            let reset = raw.until(|frame| frame.stream == stream).await.unwrap();
+            assert_eq!((reset.kind, &reset.payload[..]), (RST_STREAM, &[0; 4][..]), "NO_ERROR");
+        }
         stream += 2;
     }
+}
+
+#[tokio::test]
+async fn other_malformed_requests_get_a_response_too() {
+    let app = TestApp::start().await;
+    let mut raw = RawConnection::connect(&app.grpc, &[]).await;
+    let call = [("content-type", "application/grpc"), ("te", "trailers")];
+    let requests = [
+        vec![(":method", "POST"), (":scheme", "http")],
+        vec![(":method", "POST"), (":path", "/x")],
+        vec![(":scheme", "http"), (":path", "/x")],
+        vec![(":method", "POST"), (":scheme", "http"), (":path", "")],
+        vec![(":method", "POST"), (":scheme", "http"), (":path", "/x"), ("connection", "close")],
+        vec![(":method", "POST"), (":scheme", "http"), (":path", "/x"), ("content-length", "9")],
+    ];
+    for (headers, number) in requests.into_iter().zip(0..) {
+        let stream = 2 * number + 1;
+        let headers = [&headers[..], &call].concat();
+        raw.frame(HEADERS, END_HEADERS, stream, &hpack(&headers)).await;
+        raw.frame(DATA, END_STREAM, stream, &[0; 5]).await;
+        let answer = raw.until(|frame| frame.stream == stream).await;
+        let answer = answer.expect("the connection lives");
+        // leadsd or the wrapper of the connection responds; none of them is a reset alone.
+        assert_eq!((answer.kind, answer.flags & END_STREAM), (HEADERS, END_STREAM), "{headers:?}");
+    }
+    assert_untouched(&app).await;
 }
 
 #[tokio::test]

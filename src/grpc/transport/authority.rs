@@ -7,7 +7,8 @@
 //! the compression state of both sides stay valid.
 //!
 //! - Only the first fields of a HEADERS frame are inspected; pseudo-header fields come first.
-//! - A value with Huffman coding is left as it is. The C core never sends one.
+//! - A value with Huffman coding is left as it is. The C core never sends one. If it is not valid, the caller
+//!   gets a status ([`reset_status`](super::reset_status)), and so does one with an empty value.
 
 mod header_block;
 
@@ -20,16 +21,10 @@ use std::{
 use tokio::io::{AsyncRead, ReadBuf};
 
 use self::header_block::{HeaderBlock, Progress};
-use super::delegate_writes::delegate_writes;
-
-/// Length of the client connection preface, which the first frame follows.
-const PREFACE: usize = 24;
-
-/// Length of the header of a frame.
-const FRAME_HEADER: usize = 9;
-
-/// Frame type HEADERS.
-const HEADERS: u8 = 1;
+use super::{
+    delegate_writes::delegate_writes,
+    frame_scanner::{FRAME_HEADER, FrameHeader, HEADERS, PREFACE},
+};
 
 /// Flag of HEADERS: one byte with the length of the padding precedes the fields.
 const PADDED: u8 = 0x8;
@@ -120,8 +115,7 @@ impl Frames {
 
     /// Position after the header of a frame.
     fn payload(header: [u8; FRAME_HEADER]) -> Self {
-        let [high, middle, low, kind, flags, ..] = header;
-        let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+        let FrameHeader { length, kind, flags, stream: _ } = FrameHeader::parse(header);
         if kind != HEADERS || length == 0 {
             return Self::skip(length);
         }

@@ -41,6 +41,7 @@ use super::{
     listener::{self, PeerAddress, Socket},
     preface::{self, PrefacedIo},
     receive_window::ReceiveWindow,
+    reset_status::ResetStatus,
     send_deadline::SEND_GRACE,
     stream_executor::{StreamExecutor, StreamHandover},
     tls::{ClientCertificate, MaybeTlsStream, ServerTls, TlsAccepted},
@@ -183,7 +184,7 @@ impl<N: NewService> ConnectionServer<N> {
         let handover = StreamHandover::default();
         let service = self.new_service.new_service(Arc::clone(&info), handover.clone());
         let http2 = self.http2(window.window, StreamExecutor::new(handover));
-        let (io, sends_goaway) = GoAwayOnDrop::new(ValidAuthority::new(io));
+        let (io, sends_goaway) = GoAwayOnDrop::new(ResetStatus::new(ValidAuthority::new(io)));
         let mut connection = pin!(http2.serve_connection(TokioIo::new(io), service));
         let mut reason = None;
         let mut last_phase = Phase::Open;

@@ -9,7 +9,10 @@ use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_reflection::pb::{v1, v1alpha};
 
-use super::{DESCRIPTORS, health_list, reflection::ReflectionIndex};
+use super::{
+    DESCRIPTORS, health_list,
+    reflection::{ReflectionIndex, SentFiles},
+};
 
 /// Stream of responses.
 type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send + 'static>>;
@@ -34,7 +37,9 @@ impl v1::server_reflection_server::ServerReflection for ReflectionHandler {
         requests: Request<Streaming<v1::ServerReflectionRequest>>,
     ) -> Result<Response<Self::ServerReflectionInfoStream>, Status> {
         let index = Arc::clone(&self.0);
-        let responses = requests.into_inner().map(move |request| Ok(index.respond(request?)));
+        let mut sent = SentFiles::default();
+        let responses = requests.into_inner();
+        let responses = responses.map(move |request| Ok(index.respond(request?, &mut sent)));
         Ok(Response::new(Box::pin(responses)))
     }
 }
@@ -48,8 +53,9 @@ impl v1alpha::server_reflection_server::ServerReflection for ReflectionHandler {
         requests: Request<Streaming<v1alpha::ServerReflectionRequest>>,
     ) -> Result<Response<Self::ServerReflectionInfoStream>, Status> {
         let index = Arc::clone(&self.0);
+        let mut sent = SentFiles::default();
         let responses = requests.into_inner().map(move |request| {
-            let response = index.respond(transcoded(&request?));
+            let response = index.respond(transcoded(&request?), &mut sent);
             Ok(transcoded(&response))
         });
         Ok(Response::new(Box::pin(responses)))

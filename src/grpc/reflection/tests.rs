@@ -17,7 +17,7 @@ fn respond(request: MessageRequest) -> MessageResponse {
 fn respond_with(index: &ReflectionIndex, request: MessageRequest) -> MessageResponse {
     let request =
         ServerReflectionRequest { host: "host".to_owned(), message_request: Some(request) };
-    let response = index.respond(request.clone());
+    let response = index.respond(request.clone(), &mut SentFiles::default());
     assert_eq!((response.valid_host.as_str(), response.original_request), ("host", Some(request)));
     response.message_response.unwrap()
 }
@@ -74,6 +74,34 @@ fn files_are_found_by_name_with_all_their_imports() {
 }
 
 #[test]
+fn a_file_comes_with_its_transitive_imports_which_a_stream_gets_once() {
+    let (index, mut sent) = (index(), SentFiles::default());
+    let mut files = |symbol: &str| {
+        let request = MessageRequest::FileContainingSymbol(symbol.to_owned());
+        let request =
+            ServerReflectionRequest { host: String::new(), message_request: Some(request) };
+        let Some(MessageResponse::FileDescriptorResponse(response)) =
+            index.respond(request, &mut sent).message_response
+        else {
+            panic!("no file of {symbol}");
+        };
+        let decode = |raw: &Vec<u8>| FileDescriptorProto::decode(&raw[..]).unwrap();
+        response.file_descriptor_proto.iter().map(decode).collect::<Vec<_>>()
+    };
+    let first = files("leadsd.v1.LeadsService");
+    assert_eq!(first[0].name(), "leadsd/v1/leads_service.proto", "the file itself is the first");
+    let names: BTreeSet<_> = first.iter().map(|file| file.name().to_owned()).collect();
+    assert_eq!(names.len(), first.len(), "each once");
+    let imports: BTreeSet<_> = first.iter().flat_map(|file| file.dependency.clone()).collect();
+    assert!(imports.len() > 2 && imports.is_subset(&names), "{imports:?} of {names:?}");
+    // The file that is asked for is sent again, its imports are not.
+    let again = files("leadsd.v1.LeadsService.GetLead");
+    assert_eq!(again, first[..1]);
+    let others = files("leadsd.v1.QuotaService");
+    assert!(others.iter().all(|file| !names.contains(file.name())), "only new ones");
+}
+
+#[test]
 fn files_are_found_by_each_kind_of_symbol() {
     for symbol in [
         "leadsd.v1.LeadsService",
@@ -99,8 +127,11 @@ fn files_are_found_by_each_kind_of_symbol() {
 #[test]
 fn all_files_fit_into_one_pool_and_each_symbol_leads_to_the_file_that_others_import() {
     let index = index();
-    let mut files: Vec<_> =
-        index.files.values().map(|raw| FileDescriptorProto::decode(&raw[..]).unwrap()).collect();
+    let mut files: Vec<_> = index
+        .files
+        .values()
+        .map(|file| FileDescriptorProto::decode(&file.raw[..]).unwrap())
+        .collect();
     let mut pool = prost_reflect::DescriptorPool::new();
     while !files.is_empty() {
         let (ready, rest): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| {
@@ -146,6 +177,7 @@ fn extensions_are_found_by_message_and_number() {
         respond_with(&index, MessageRequest::FileContainingExtension(request))
     };
     assert_eq!(file(find("a.Base", 1_000)).name(), "a.proto");
+    assert_eq!(file(find(".a.Base", 1_000)).name(), "a.proto");
     assert_error(find("a.Base", 7), Code::NotFound, "extension 7 of \"a.Base\" not found");
     let numbers = |name: &str| {
         respond_with(&index, MessageRequest::AllExtensionNumbersOfType(name.to_owned()))
@@ -155,6 +187,7 @@ fn extensions_are_found_by_message_and_number() {
         extension_number: vec![1_000],
     };
     assert_eq!(numbers("a.Base"), MessageResponse::AllExtensionNumbersResponse(expected));
+    assert_eq!(numbers(".a.Base"), numbers("a.Base"), "with the dot of full names");
     assert_error(numbers("a.Nope"), Code::NotFound, "message \"a.Nope\" not found");
     let found = respond_with(&index, MessageRequest::FileContainingSymbol("a.note".to_owned()));
     assert_eq!(file(found).name(), "a.proto");
@@ -171,7 +204,7 @@ fn a_message_without_extensions_has_an_empty_list() {
 
 #[test]
 fn a_request_without_a_message_is_an_error_of_that_request() {
-    let response = index().respond(ServerReflectionRequest::default());
+    let response = index().respond(ServerReflectionRequest::default(), &mut SentFiles::default());
     let text = "the request has no message_request";
     assert_error(response.message_response.unwrap(), Code::InvalidArgument, text);
 }

@@ -24,7 +24,7 @@ pub enum Error {
     #[error("cannot set up the Vault client: {0}")]
     Setup(String),
     /// The auth method or the token lookup rejected the login with this status.
-    #[error("login rejected with HTTP status {0}")]
+    #[error("login rejected with HTTP status {0}{hint}", hint = login_hint(*.0))]
     LoginRejected(u16),
     /// The wrapping token in this file was used before or has expired.
     #[error(
@@ -55,6 +55,19 @@ pub enum Error {
 // === impl Error ===
 
 impl Error {
+    /// True if the login itself is at fault: its files, its credential, its role or its namespace.
+    pub(super) fn is_of_login(&self) -> bool {
+        match self {
+            Self::File { .. } | Self::Setup(_) | Self::LoginRejected(_) | Self::Unwrap(_) => true,
+            Self::Denied
+            | Self::NotFound
+            | Self::CasConflict
+            | Self::Invalid
+            | Self::Connect(_)
+            | Self::Unavailable(_) => false,
+        }
+    }
+
     /// Classifies an error response by its status and its list of errors.
     pub(super) fn from_response(status: u16, body: &Value) -> Self {
         match status {
@@ -85,6 +98,11 @@ impl From<Error> for StoreError {
             Error::Unavailable(what) => Self::Unavailable(what),
         }
     }
+}
+
+/// Cause of a rejected login, where the status tells it.
+fn login_hint(status: u16) -> &'static str {
+    if status == 404 { ": no such auth method, or no such namespace (vault.namespace)" } else { "" }
 }
 
 fn is_cas_conflict(body: &Value) -> bool {

@@ -153,7 +153,7 @@ impl Session {
         SessionStatus {
             method: self.renewal.method,
             state: current.state.clone(),
-            login_error: current.login_error.clone(),
+            login_error: current.login_error.as_ref().map(ToString::to_string),
             expires_in: expires_at.map(left),
             is_replaced,
             secret_id_expires_in: current.secret_id_expires_at.map(left),
@@ -179,10 +179,13 @@ impl Session {
         {
             return Ok((token.clone(), now.generation));
         }
-        match self.status().state {
-            SessionState::LoggedOut(cause) => Err(Error::Unavailable(cause)),
-            SessionState::LoggedIn => Err(Error::Unavailable("the login timed out".to_owned())),
-        }
+        let now = self.renewal.current.borrow();
+        Err(match (&now.state, &now.login_error) {
+            // A rejected login has another remedy than a Vault that is unavailable.
+            (SessionState::LoggedOut(_), Some(error)) if error.is_of_login() => error.clone(),
+            (SessionState::LoggedOut(cause), _) => Error::Unavailable(cause.clone()),
+            (SessionState::LoggedIn, _) => Error::Unavailable("the login timed out".to_owned()),
+        })
     }
 
     /// Reports that Vault denied the token of `generation`; the next [`Session::token`] waits for a new

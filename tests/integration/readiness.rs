@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use leadsd_credentials::FailureClass;
 use leadsd_hubspot_fake::{READ, ScriptedResponse};
 use serde_json::{Value, json};
 use tonic::{Code, transport::Channel};
@@ -79,7 +80,10 @@ enum Change {
     RevokeAndCall,
     ExpireAndCall,
     SealVault,
+    DenySecret,
     DeleteSecret,
+    MalformSecret,
+    ThrottleTokens,
     AnswerInsteadOfHubspot,
 }
 
@@ -220,6 +224,18 @@ fn rows_of_static_tokens() -> Vec<Row> {
             Change::SealVault,
         ),
         row(
+            "static token while the policy denies the secret",
+            ("stale", Some("store_denied"), Some(true)),
+            |b| b,
+            Change::DenySecret,
+        ),
+        row(
+            "static token whose secret has a malformed new version",
+            ("stale", Some("secret_malformed"), Some(true)),
+            |b| b,
+            Change::MalformSecret,
+        ),
+        row(
             "static token whose secret was deleted in Vault",
             ("stale", Some("secret_missing"), Some(true)),
             |b| b,
@@ -248,6 +264,12 @@ fn other_rows() -> Vec<Row> {
             |b| b.set("VAULT__ADDRESS", "http://127.0.0.1:9"),
             Change::Nothing,
         ),
+        row(
+            "Vault rejects the login at the start, such as in another namespace",
+            ("failed", Some("login_rejected"), Some(false)),
+            |b| b.set("VAULT__NAMESPACE", "nope"),
+            Change::Nothing,
+        ),
         row("OAuth grant that works", ("fresh", None, Some(true)), Builder::oauth, Change::Nothing),
         row(
             "OAuth grant while the token endpoint cannot be reached, at the start",
@@ -260,6 +282,12 @@ fn other_rows() -> Vec<Row> {
             ("stale", Some("token_unavailable"), Some(true)),
             Builder::oauth,
             Change::ExpireAndCall,
+        ),
+        row(
+            "OAuth grant while the token endpoint throttles; the last token is still valid",
+            ("stale", Some("token_throttled"), Some(true)),
+            Builder::oauth,
+            Change::ThrottleTokens,
         ),
         row(
             "OAuth grant that the token endpoint rejects",
@@ -280,6 +308,15 @@ fn other_rows() -> Vec<Row> {
     ]
 }
 
+/// Requests a refresh, which gets this response of the token endpoint each time.
+async fn refresh_with(app: &TestApp, response: ScriptedResponse) {
+    wait_ready(&app.admin).await;
+    app.hubspot.script_times(1_000, "POST", "/token", response);
+    let refresh = format!("{}/portals/default/refresh", app.admin);
+    let request = http().post(refresh).header("leadsd-admin", "1");
+    assert!(request.send().await.unwrap().status().is_success());
+}
+
 async fn apply(app: &TestApp, change: Change) {
     match change {
         Change::Nothing => {}
@@ -289,12 +326,20 @@ async fn apply(app: &TestApp, change: Change) {
             let (code, reason, _) = failure(app.get("1").await);
             assert_eq!((code, reason.as_str()), (Code::FailedPrecondition, "CREDENTIAL_REJECTED"));
         }
-        Change::ExpireAndCall => {
+        Change::ExpireAndCall => refresh_with(app, ScriptedResponse::html(503)).await,
+        Change::ThrottleTokens => {
+            let body = r#"{"status":"error","category":"RATE_LIMITS","message":"too many"}"#;
+            let throttled = ScriptedResponse::Reply(429, "application/json", body.to_owned());
+            refresh_with(app, throttled).await;
+        }
+        Change::DenySecret => {
             wait_ready(&app.admin).await;
-            app.hubspot.script_times(1_000, "POST", "/token", ScriptedResponse::html(503));
-            let refresh = format!("{}/portals/default/refresh", app.admin);
-            let request = http().post(refresh).header("leadsd-admin", "1");
-            assert!(request.send().await.unwrap().status().is_success());
+            app.vault.allow(&[]);
+            app.set_vault_token(app.vault.create_token(&json!({"ttl": 864_000})).expose());
+        }
+        Change::MalformSecret => {
+            wait_ready(&app.admin).await;
+            app.vault.put("hubspot/default", json!({"token": "x"}));
         }
         Change::SealVault => {
             wait_ready(&app.admin).await;
@@ -358,6 +403,14 @@ async fn documentation_shows_operators_each_state_of_a_credential() {
         app.hubspot.clear_scripts();
         app.vault.set_sealed(false);
         app.stop().await;
+    }
+    for state in ["starting", "fresh", "stale", "failed", "suspended"] {
+        assert!(table.contains(&format!("`{state}`")), "no row has the state {state}");
+    }
+    for class in FailureClass::ALL.map(FailureClass::as_str) {
+        // It lasts until the secret is read again, at once.
+        let is_shown = table.contains(&format!("`{class}`")) || class == "store_conflict";
+        assert!(is_shown, "no row has the failure {class}");
     }
     agrees("docs/OPERATIONS.md", "credentials", &table);
 }

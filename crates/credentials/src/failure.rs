@@ -30,6 +30,20 @@ pub enum FailureClass {
 // === impl FailureClass ===
 
 impl FailureClass {
+    /// All classes.
+    pub const ALL: [Self; 10] = [
+        Self::StoreUnavailable,
+        Self::LoginRejected,
+        Self::StoreDenied,
+        Self::SecretMissing,
+        Self::SecretMalformed,
+        Self::StoreConflict,
+        Self::TokenThrottled,
+        Self::TokenUnavailable,
+        Self::GrantRejected,
+        Self::TokenRejected,
+    ];
+
     /// Label for metrics.
     pub fn as_str(self) -> &'static str {
         match self {

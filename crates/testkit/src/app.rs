@@ -113,6 +113,15 @@ impl TestApp {
         Builder { peers: Some(self.peers.clone()), ..Builder::new(launch, log_filter) }
     }
 
+    /// Replaces the Vault token in the file that all replicas read.
+    ///
+    /// # Panics
+    ///
+    /// If the file cannot be written.
+    pub fn set_vault_token(&self, token: &str) {
+        std::fs::write(self.peers.token_file.path(), token).expect("a file");
+    }
+
     /// Creates a lead with this name in HubSpot, bypassing the service; gives its id.
     ///
     /// # Panics

@@ -71,7 +71,7 @@ pub(super) struct Current {
     /// Token that Vault denied; the next login replaces and revokes it.
     pub(super) dropped: Option<CurrentToken>,
     /// Cause of the last failed login; `None` after a login.
-    pub(super) login_error: Option<String>,
+    pub(super) login_error: Option<Error>,
     pub(super) secret_id_expires_at: Option<Instant>,
 }
 
@@ -235,7 +235,7 @@ impl Renewal {
             if now.token.as_ref().is_none_or(has_expired) {
                 now.log_out(&error.to_string());
             }
-            now.login_error = Some(error.to_string());
+            now.login_error = Some(error.clone());
         });
     }
 

@@ -488,6 +488,8 @@ async fn a_rejected_login_is_reported_and_retried_slowly() {
     assert!(why.contains("403"), "{why}");
     assert_eq!(status.login_error, Some(why));
     assert!((200..=500).contains(&status.login_failures), "{}", status.login_failures);
+    let rejected = session.token(Instant::now()).await.map(|_| ());
+    assert_eq!(rejected, Err(Error::LoginRejected(403)), "portals show login_rejected");
     double.change(|state| state.behaviour = Behaviour::Healthy);
     logged_in(&session).await;
 }

@@ -184,9 +184,15 @@ fn tls_in<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> 
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "rustls adds variants; others keep their text")]
 fn from_tls(error: &rustls::Error) -> ConnectError {
-    use rustls::CertificateError as Tls;
+    use rustls::{CertificateError as Tls, InvalidMessage};
     let rustls::Error::InvalidCertificate(cause) = error else {
-        return ConnectError::Tls(error.to_string());
+        // The first bytes of the response are no TLS record, such as those of a plain HTTP response.
+        let plain = rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType);
+        return ConnectError::Tls(if *error == plain {
+            format!("the peer responds without TLS ({error})")
+        } else {
+            error.to_string()
+        });
     };
     ConnectError::Certificate(match cause {
         Tls::UnknownIssuer => CertificateError::UnknownIssuer,

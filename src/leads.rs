@@ -37,7 +37,7 @@ mod write;
 
 pub use association_change::{AssociationChange, AssociationChangeKind, ChangeAssociations};
 pub use association_type::{AssociationCategory, AssociationType};
-pub use audit::refused as audit_refused;
+pub use audit::{contact_created as audit_contact_created, refused as audit_refused};
 pub use charge::{MEMORY_LIMIT, MemoryAccount, MemoryCharge, Unlimited};
 pub use context::{CallContext, Guard, Portal, PortalName, PortalSettings, Upstream};
 pub use cost::CostMeter;

@@ -106,6 +106,7 @@ const MAX_ITEMS: &[(&str, Option<u32>)] = &[
     ("ListLeadsRequest.associations", Some(MAX_OBJECT_TYPES)),
     ("ListLeadsRequest.properties", Some(MAX_PROPERTIES)),
     ("ListLeadsRequest.properties_with_history", Some(MAX_PROPERTIES)),
+    ("NewContact.properties", Some(DEFAULT_MAX_ITEMS)),
     ("SearchLeadsRequest.associations", Some(MAX_BATCH_OBJECT_TYPES)),
     ("SearchLeadsRequest.filter_groups", Some(MAX_FILTER_GROUPS)),
     ("SearchLeadsRequest.properties", Some(MAX_PROPERTIES)),

@@ -72,7 +72,8 @@ fn decode_complete(
         Operation::BatchRead
         | Operation::BatchCreate
         | Operation::BatchUpdate
-        | Operation::FindContacts => {
+        | Operation::FindContacts
+        | Operation::CreateContacts => {
             batch(operation, correlation_id, body, unreadable, carried)?.ok_or_else(incomplete)
         }
         Operation::BatchArchive => {
@@ -254,7 +255,8 @@ fn incomplete(
             | Operation::ListPipelines
             | Operation::ListOwners
             | Operation::ListAssociationTypes
-            | Operation::FindContacts => "HubSpot's response has no results",
+            | Operation::FindContacts
+            | Operation::CreateContacts => "HubSpot's response has no results",
         };
         invalid_response(operation, text)
     })
@@ -340,7 +342,8 @@ fn decode_truncated(
         | Operation::ListPipelines
         | Operation::ListOwners
         | Operation::ListAssociationTypes
-        | Operation::FindContacts => None,
+        | Operation::FindContacts
+        | Operation::CreateContacts => None,
     }
 }
 

@@ -101,7 +101,8 @@ impl RequestEncoder {
             | Request::ListAssociations(_)
             | Request::ChangeAssociations(_)
             | Request::ReadSchema(_)
-            | Request::FindContacts(_) => return Ok(RequestFit::Fits),
+            | Request::FindContacts(_)
+            | Request::CreateContacts(_) => return Ok(RequestFit::Fits),
         };
         let Selection { properties, properties_with_history, associations } = selection;
         let length = |names: &[String]| names.iter().map(|name| name.len() + 1).sum::<usize>();
@@ -187,6 +188,9 @@ impl RequestEncoder {
             }
             Request::ReadSchema(read) => schema_read(read),
             Request::FindContacts(emails) => contact_lookup(emails),
+            Request::CreateContacts(contacts) => {
+                ("", Query::new(), Some(wire::contact_creation(contacts)))
+            }
         };
         HttpRequest {
             method: operation.spec().method.clone(),

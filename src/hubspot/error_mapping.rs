@@ -257,9 +257,10 @@ fn reason_for(operation: Operation, reason: Reason) -> Reason {
         return reason;
     }
     match operation {
-        Operation::Create | Operation::BatchCreate | Operation::CreateAssociations => {
-            Reason::ValidationFailed
-        }
+        Operation::Create
+        | Operation::BatchCreate
+        | Operation::CreateAssociations
+        | Operation::CreateContacts => Reason::ValidationFailed,
         Operation::List
         | Operation::Search
         | Operation::ReadAssociations

@@ -62,6 +62,8 @@ pub enum Operation {
     ListAssociationTypes,
     /// Reads contacts by e-mail address.
     FindContacts,
+    /// Creates contacts.
+    CreateContacts,
 }
 
 /// Idempotency of an operation.
@@ -69,7 +71,7 @@ pub enum Operation {
 pub enum Idempotency {
     /// Reads, writes of complete values, and archives.
     Idempotent,
-    /// Creates: sent twice, they create two leads.
+    /// Creates: sent twice, they create two leads, or the second contact is rejected.
     NotIdempotent,
 }
 
@@ -126,7 +128,7 @@ pub struct OperationSpec {
 }
 
 /// Number of operations.
-pub const COUNT: usize = 20;
+pub const COUNT: usize = 21;
 
 /// All operations, in the order of their discriminants.
 pub const OPERATIONS: [OperationSpec; COUNT] = [
@@ -290,6 +292,7 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
     schema::LIST_OWNERS,
     schema::LIST_ASSOCIATION_TYPES,
     contacts::FIND,
+    contacts::CREATE,
 ];
 
 // === impl Operation ===
@@ -350,6 +353,7 @@ impl From<&Request> for Operation {
             Request::ReadSchema(SchemaRead::Owners { .. }) => Self::ListOwners,
             Request::ReadSchema(SchemaRead::AssociationTypes { .. }) => Self::ListAssociationTypes,
             Request::FindContacts(_) => Self::FindContacts,
+            Request::CreateContacts(_) => Self::CreateContacts,
         }
     }
 }
@@ -396,7 +400,10 @@ mod tests {
     #[test]
     fn only_creates_are_not_idempotent() {
         for spec in &OPERATIONS {
-            let is_create = matches!(spec.operation, Operation::Create | Operation::BatchCreate);
+            let is_create = matches!(
+                spec.operation,
+                Operation::Create | Operation::BatchCreate | Operation::CreateContacts
+            );
             let expected =
                 if is_create { Idempotency::NotIdempotent } else { Idempotency::Idempotent };
             assert_eq!(spec.idempotency, expected, "{}", spec.name);

@@ -24,7 +24,7 @@ use self::value::{PropertyValues, Text, Texts, Time, object, required};
 pub(super) use self::{
     association_input::{association_changes, associations},
     association_page::WireAssociationPage,
-    contacts::contact_lookup,
+    contacts::{contact_creation, contact_lookup},
     scan::is_complete_object,
     schema::{WireLabel, WireOwner, WirePipeline, WireProperty, WireResults},
     tolerant::{Body, may_be_error, parse, parse_truncated, parse_value, without_byte_order_mark},

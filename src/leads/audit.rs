@@ -151,6 +151,23 @@ pub(super) fn imported(ctx: &CallContext, outcome: &str, tally: &ImportTally) {
     );
 }
 
+/// Logs a contact that was created for a lead.
+pub fn contact_created(ctx: &CallContext, contact: &LeadId) {
+    let caller = &ctx.requester.caller;
+    event!(
+        target: "leadsd::audit",
+        Level::INFO,
+        audit.operation = "CreateContact",
+        audit.outcome = "OK",
+        caller = caller.as_str(),
+        caller.authenticated = caller.is_authenticated(),
+        portal = ctx.portal.name.as_str(),
+        contact.id = contact.as_str(),
+        request.id = &*ctx.request_id,
+        "Contact created"
+    );
+}
+
 // === impl Tally ===
 
 impl Tally {

@@ -3,7 +3,7 @@
 //! The address is looked up when the lead is created, so a contact that was merged or archived before
 //! is found or missed as HubSpot has it then. Addresses are personal data: no `Debug` form shows one.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use super::query::LeadId;
 
@@ -25,7 +25,22 @@ pub struct ContactEmail(LeadId);
 pub struct ContactByEmail {
     /// The address.
     pub email: ContactEmail,
+    /// Properties with which the contact is created if HubSpot has none. `None` creates no contact.
+    pub create_if_missing: Option<ContactProperties>,
 }
+
+/// Contact to create.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NewContact {
+    /// The address.
+    pub email: ContactEmail,
+    /// Values of its other properties.
+    pub properties: ContactProperties,
+}
+
+/// Values of the properties of a contact by internal name. They are personal data.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct ContactProperties(pub BTreeMap<String, String>);
 
 // === impl ContactEmail ===
 
@@ -69,6 +84,12 @@ impl ContactEmail {
 impl fmt::Debug for ContactEmail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ContactEmail(..)")
+    }
+}
+
+impl fmt::Debug for ContactProperties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ContactProperties(..)")
     }
 }
 

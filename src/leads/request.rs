@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     association_change::ChangeAssociations,
     association_type::AssociationType,
-    contacts::ContactEmail,
+    contacts::{ContactEmail, NewContact},
     error::{Error, Reason, SideEffect},
     lead::{Associated, Lead},
     query::{
@@ -65,6 +65,9 @@ pub enum Request {
     /// Looks up contacts by their e-mail addresses, which are distinct. The items of the response are the
     /// contacts, as far as they exist: each has the fields of a [`Lead`] that all records have.
     FindContacts(Vec<ContactEmail>),
+    /// Creates contacts with distinct addresses. The items of the response are the contacts, as those of
+    /// [`FindContacts`](Self::FindContacts).
+    CreateContacts(Vec<Traced<NewContact>>),
 }
 
 /// The response to a [`Request`]. Clones share its leads.
@@ -163,7 +166,10 @@ impl Request {
             Self::Upsert { inputs, .. } => inputs.len(),
             Self::BatchArchive(ids) => ids.len(),
             Self::ChangeAssociations(request) => request.changes.len(),
-            Self::ReadAssociations { .. } | Self::ReadSchema(_) | Self::FindContacts(_) => 0,
+            Self::ReadAssociations { .. }
+            | Self::ReadSchema(_)
+            | Self::FindContacts(_)
+            | Self::CreateContacts(_) => 0,
         }
     }
 }

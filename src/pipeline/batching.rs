@@ -167,7 +167,8 @@ impl<L: Layer> Batching<L> {
             | Request::ReadAssociations { .. }
             | Request::ListAssociations(_)
             | Request::ChangeAssociations(_)
-            | Request::ReadSchema(_) => {}
+            | Request::ReadSchema(_)
+            | Request::CreateContacts(_) => {}
             Request::FindContacts(emails) => {
                 if let [email] = emails.as_slice() {
                     let found = self.contacts.enqueue(ctx, ContactBatch, email.clone(), dispatch);
@@ -205,7 +206,8 @@ impl<L: Layer> Layer for Batching<L> {
                 | Request::ReadAssociations { .. }
                 | Request::ListAssociations(_)
                 | Request::ChangeAssociations(_)
-                | Request::ReadSchema(_) => false,
+                | Request::ReadSchema(_)
+                | Request::CreateContacts(_) => false,
             };
             let result = if let Request::Get(get) = &*request
                 && self.enabled

@@ -2,7 +2,10 @@
 //!
 //! The lookup of one contact shares requests with identical ones, and batches with those of other
 //! callers. A batch of creates takes one lookup. A contact that HubSpot no longer has when the lead is
-//! created was merged or archived in between, and is looked up once more.
+//! created was merged or archived in between, and is looked up once more. `missing` creates contacts that do
+//! not exist, if the caller wants it.
+
+mod missing;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,6 +15,7 @@ use std::{
 
 use futures_util::future::Either;
 
+use self::missing::Creations;
 use super::{Dispatch, Layer};
 use crate::{
     hubspot::Operation,
@@ -35,6 +39,7 @@ pub(super) struct Contacts<L, R> {
     inner: L,
     /// Serves lookups of single contacts.
     lookups: R,
+    creations: Creations,
 }
 
 /// Record ids of contacts, or the errors of their lookups.
@@ -46,7 +51,7 @@ impl<L: Layer, R: Layer> Contacts<L, R> {
     /// Looks contacts up with `lookups` one at a time, and with `inner` several at once. Creates are sent
     /// to `inner`.
     pub(super) fn new(inner: L, lookups: R) -> Self {
-        Self { inner, lookups }
+        Self { inner, lookups, creations: Creations::default() }
     }
 
     async fn create(
@@ -59,7 +64,7 @@ impl<L: Layer, R: Layer> Contacts<L, R> {
             let request = Request::Create(create.with_primary_contact(id.clone()));
             self.inner.call(ctx, Arc::new(request), Dispatch::new(ctx)).await
         };
-        let id = self.find_one(ctx, &contact.email).await?;
+        let id = self.find_or_create(ctx, contact).await?;
         let result = send(&id).await;
         if !result.as_ref().is_err_and(|error| rejects_contact(error, &id)) {
             return result;
@@ -72,7 +77,9 @@ impl<L: Layer, R: Layer> Contacts<L, R> {
     }
 
     async fn create_many(&self, ctx: &CallContext, inputs: &[Traced<CreateLead>]) -> ChunkOutcomes {
-        let found = self.find_all(ctx, inputs.iter().filter_map(email).collect()).await;
+        let mut found = self.find_all(ctx, inputs.iter().filter_map(email).collect()).await;
+        let contacts = inputs.iter().filter_map(|input| input.input.contact.as_ref());
+        self.create_missing(ctx, missing::wanted(contacts), &mut found).await;
         let all: Vec<usize> = (0..inputs.len()).collect();
         let mut evaluated = false;
         let mut outcomes = self.send(ctx, inputs, &all, &found, &mut evaluated).await;
@@ -141,6 +148,21 @@ impl<L: Layer, R: Layer> Contacts<L, R> {
         outcomes
     }
 
+    /// Looks up the contact of a single create, and creates it if it does not exist and the caller wants it.
+    async fn find_or_create(
+        &self,
+        ctx: &CallContext,
+        contact: &ContactByEmail,
+    ) -> Result<LeadId, Error> {
+        let id = self.find_one(ctx, &contact.email).await;
+        if id.is_ok() || contact.create_if_missing.is_none() {
+            return id;
+        }
+        let mut found = Found::from([(contact.email.clone(), id)]);
+        self.create_missing(ctx, missing::wanted([contact]), &mut found).await;
+        found.remove(&contact.email).unwrap_or_else(|| Err(unknown(&contact.email)))
+    }
+
     /// Looks up one contact.
     async fn find_one(&self, ctx: &CallContext, email: &ContactEmail) -> Result<LeadId, Error> {
         let request = Arc::new(Request::FindContacts(vec![email.clone()]));
@@ -204,7 +226,8 @@ impl<L: Layer, R: Layer> Layer for Contacts<L, R> {
             | Request::ListAssociations(_)
             | Request::ChangeAssociations(_)
             | Request::ReadSchema(_)
-            | Request::FindContacts(_) => false,
+            | Request::FindContacts(_)
+            | Request::CreateContacts(_) => false,
         };
         if !has_contact {
             return Either::Left(self.inner.call(ctx, request, dispatch));

@@ -117,6 +117,9 @@ impl<L: Layer> Isolation<L> {
             Request::FindContacts(emails) => {
                 self.isolate(ctx, emails, form, Request::FindContacts).await
             }
+            Request::CreateContacts(contacts) => {
+                self.isolate(ctx, contacts, form, Request::CreateContacts).await
+            }
             Request::Get(_)
             | Request::List(_)
             | Request::Search(_)

@@ -35,7 +35,8 @@ pub(super) async fn send<L: Layer>(
         | Request::ListAssociations(_)
         | Request::ChangeAssociations(_)
         | Request::ReadSchema(_)
-        | Request::FindContacts(_)) => call(stack, ctx, request).await,
+        | Request::FindContacts(_)
+        | Request::CreateContacts(_)) => call(stack, ctx, request).await,
     }
 }
 

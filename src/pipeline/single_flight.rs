@@ -209,7 +209,8 @@ impl<R: Layer, W: Layer> SingleFlight<R, W> {
             | Request::BatchUpdate(_)
             | Request::Upsert { .. }
             | Request::BatchArchive(_)
-            | Request::ChangeAssociations(_) => WrittenLeads::Any,
+            | Request::ChangeAssociations(_)
+            | Request::CreateContacts(_) => WrittenLeads::Any,
         };
         let result = self.others.call(ctx, Arc::clone(&request), dispatch).await;
         self.invalidate(&written);

@@ -98,7 +98,8 @@ fn keys(request: &Request) -> BTreeSet<LeadKey> {
         | Request::ReadAssociations { .. }
         | Request::ListAssociations(_)
         | Request::ReadSchema(_)
-        | Request::FindContacts(_) => BTreeSet::new(),
+        | Request::FindContacts(_)
+        | Request::CreateContacts(_) => BTreeSet::new(),
         Request::Update(update) => BTreeSet::from([LeadKey::of_update(update)]),
         Request::Archive(id) => BTreeSet::from([LeadKey::new(id, None)]),
         Request::BatchUpdate(inputs) => {

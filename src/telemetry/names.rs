@@ -71,6 +71,7 @@ pub const FIELDS: &[(&str, &str)] = &[
         "connection.close_reason",
         "reason why a connection was closed, as in `leadsd_connections_closed_total`",
     ),
+    ("contact.id", "id of a contact that was created for a lead"),
     ("discovered", "true if the portal was found by discovery (`portal_discovery`)"),
     ("discovery.path", "path of the folder in which portals are discovered"),
     ("drain.delay_ms", "time for which calls are accepted after a stop signal"),

@@ -9,7 +9,7 @@ use tonic_types::StatusExt as _;
 use crate::harness::{TestApp, failure, properties};
 
 fn by_email(email: &str) -> Option<pb::ContactReference> {
-    Some(pb::ContactReference { key: Some(Key::Email(email.to_owned())) })
+    Some(pb::ContactReference { key: Some(Key::Email(email.to_owned())), ..Default::default() })
 }
 
 fn create(name: &str, contact: Option<pb::ContactReference>) -> pb::CreateLeadRequest {
@@ -47,7 +47,8 @@ async fn a_contact_by_address_costs_one_more_call_and_one_by_id_none_in_every_ve
         let calls = app.hubspot_calls();
         assert_eq!(calls.len(), 2, "{calls:?}");
         assert!(calls[0].starts_with(path), "{calls:?}");
-        let by_id = Some(pb::ContactReference { key: Some(Key::Id(ada.clone())) });
+        let by_id =
+            Some(pb::ContactReference { key: Some(Key::Id(ada.clone())), ..Default::default() });
         let answer = leads.create_lead(create("by id", by_id)).await.unwrap();
         assert_eq!(answer.metadata().get("leadsd-quota-cost").unwrap(), "1");
         assert_eq!(contact_of(&app, &answer.into_inner().lead.unwrap().id), ada);
@@ -132,10 +133,12 @@ async fn invalid_references_are_rejected_without_a_call() {
         primary_contact_id: app.contact.clone(),
         ..create("a", by_email("ada@example.com"))
     };
-    let id = |id: &str| Some(pb::ContactReference { key: Some(Key::Id(id.to_owned())) });
+    let id = |id: &str| {
+        Some(pb::ContactReference { key: Some(Key::Id(id.to_owned())), ..Default::default() })
+    };
     for (request, field) in [
         (both, "contact"),
-        (create("a", Some(pb::ContactReference { key: None })), "contact"),
+        (create("a", Some(pb::ContactReference::default())), "contact"),
         (create("a", by_email("")), "contact.email"),
         (create("a", by_email("ada@")), "contact.email"),
         (create("a", by_email("ada\u{200b}@example.com")), "contact.email"),
@@ -197,7 +200,8 @@ async fn a_missing_scope_is_named_and_contacts_by_id_work() {
     let metadata = &details.error_info().unwrap().metadata;
     assert_eq!(metadata["requiredScopes"], "crm.objects.contacts.read");
     assert!(status.message().contains("crm.objects.contacts.read"), "{}", status.message());
-    let by_id = pb::ContactReference { key: Some(Key::Id(app.contact.clone())) };
+    let by_id =
+        pb::ContactReference { key: Some(Key::Id(app.contact.clone())), ..Default::default() };
     leads.create_lead(create("a", Some(by_id))).await.unwrap();
 }
 
@@ -266,4 +270,137 @@ async fn no_address_is_logged() {
     let broken = leads.create_lead(create("a", by_email(&known))).await.unwrap_err();
     assert_eq!(broken.code(), Code::Unavailable);
     app.logs.assert_clean();
+}
+
+/// Contact that is created if HubSpot has none.
+fn creating(email: &str) -> Option<pb::ContactReference> {
+    let properties = properties(&[("firstname", "Ada")]);
+    let mut contact = by_email(email);
+    contact.as_mut().unwrap().create_if_missing = Some(pb::NewContact { properties });
+    contact
+}
+
+#[tokio::test]
+async fn a_missing_contact_is_created_before_its_lead_in_every_version() {
+    for (version, path) in [
+        ("2026-09", "POST /crm/objects/2026-09/contacts/batch/create"),
+        ("2026-03", "POST /crm/objects/2026-03/contacts/batch/create"),
+        ("v3", "POST /crm/v3/objects/contacts/batch/create"),
+    ] {
+        let app = TestApp::builder().api_version(version).start().await;
+        let mut leads = app.leads.clone();
+        let before = app.hubspot.contacts().len();
+        let validated = pb::CreateLeadRequest {
+            validate_only: true,
+            ..create("not written", creating("Ada@example.com"))
+        };
+        leads.create_lead(validated).await.unwrap();
+        assert_eq!(app.hubspot.contacts().len(), before);
+        let first = app.hubspot_calls().len();
+        for (name, cost) in [("first", "3"), ("second", "2")] {
+            let answer =
+                leads.create_lead(create(name, creating("Ada@example.com"))).await.unwrap();
+            assert_eq!(answer.metadata().get("leadsd-quota-cost").unwrap(), cost);
+        }
+        let calls = app.hubspot_calls();
+        assert!(calls[first + 1].starts_with(path), "{calls:?}");
+        assert_eq!(app.hubspot.contacts().len(), before + 1);
+        app.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn batches_and_upserts_create_missing_contacts_and_a_rejected_one_fails_alone() {
+    let app = TestApp::start().await;
+    app.hubspot.add_unique_property("crm_key");
+    let mut leads = app.leads.clone();
+    let before = app.hubspot.contacts().len();
+    let inputs = vec![
+        input("a", creating("a@example.com")),
+        input("b", creating("b@example.com")),
+        input("c", creating("A@example.com")),
+        input("d", by_email("d@example.com")),
+    ];
+    let request = pb::BatchCreateLeadsRequest { inputs, ..Default::default() };
+    let results = leads.batch_create_leads(request).await.unwrap().into_inner().results;
+    let is_created = |result: &pb::LeadWriteResult| {
+        matches!(result.outcome, Some(lead_write_result::Outcome::Lead(_)))
+    };
+    let created: Vec<bool> = results.iter().map(is_created).collect();
+    assert_eq!(created, [true, true, true, false], "{results:?}");
+    assert_eq!(app.hubspot.contacts().len(), before + 2);
+    let upsert = pb::UpsertLeadRequest {
+        id: "k-1".to_owned(),
+        id_property: "crm_key".to_owned(),
+        properties: properties(&[("hs_lead_name", "u")]),
+        contact: creating("u@example.com"),
+        ..Default::default()
+    };
+    leads.upsert_lead(upsert.clone()).await.unwrap();
+    let again = pb::UpsertLeadRequest { contact: creating("v@example.com"), ..upsert };
+    leads.upsert_lead(again).await.unwrap();
+    assert_eq!(app.hubspot.contacts().len(), before + 3, "the lead exists");
+    let by_id = pb::ContactReference {
+        key: Some(Key::Id(app.contact.clone())),
+        create_if_missing: Some(pb::NewContact::default()),
+    };
+    let mut twice = creating("w@example.com");
+    let own = twice.as_mut().unwrap().create_if_missing.as_mut().unwrap();
+    own.properties.insert("email".to_owned(), "x@example.com".to_owned());
+    for (contact, field) in [
+        (Some(by_id), "contact.create_if_missing"),
+        (twice, r#"contact.create_if_missing.properties["email"]"#),
+    ] {
+        assert_eq!(failure(leads.create_lead(create("e", contact)).await).2, [field]);
+    }
+}
+
+#[tokio::test]
+async fn concurrent_creates_for_one_new_address_create_one_contact() {
+    let app = TestApp::start().await;
+    let before = app.hubspot.contacts().len();
+    let calls =
+        (0..20).map(|number| {
+            let mut leads = app.leads.clone();
+            async move {
+                leads.create_lead(create(&number.to_string(), creating("one@example.com"))).await
+            }
+        });
+    let results = futures_util::future::join_all(calls).await;
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    assert_eq!(app.hubspot.contacts().len(), before + 1);
+    assert_eq!(app.hubspot.leads().len(), 20);
+}
+
+#[tokio::test]
+async fn a_lost_response_to_a_creation_leaves_one_contact_and_one_lead() {
+    let app = TestApp::start().await;
+    let before = app.hubspot.contacts().len();
+    app.hubspot.script("POST", "/contacts/batch/create", ScriptedResponse::DropAfter);
+    let request = create("a", creating("lost@example.com"));
+    app.leads.clone().create_lead(request).await.unwrap();
+    assert_eq!(app.hubspot.contacts().len(), before + 1);
+    assert_eq!(app.hubspot.leads().len(), 1);
+}
+
+#[tokio::test]
+async fn a_missing_scope_for_new_contacts_is_named() {
+    let app = TestApp::start().await;
+    let path = "/contacts/batch/create";
+    let body = serde_json::json!({
+        "status": "error", "category": "MISSING_SCOPES", "message": "scopes are missing",
+        "correlationId": "c-1",
+        "errors": [{"message": "One or more of the following scopes are required.",
+                    "context": {"requiredGranularScopes": ["crm.objects.contacts.write"]}}],
+    });
+    app.hubspot.script(
+        "POST",
+        path,
+        ScriptedResponse::Reply(403, "application/json", body.to_string()),
+    );
+    let request = create("a", creating("new@example.com"));
+    let status = app.leads.clone().create_lead(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied);
+    assert!(status.message().contains("crm.objects.contacts.write"), "{}", status.message());
+    assert_eq!(app.hubspot.leads().len(), 0);
 }

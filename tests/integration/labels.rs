@@ -31,7 +31,8 @@ async fn started() -> TestApp {
 }
 
 fn create(name: &str, labels: &[(&str, &str)]) -> pb::CreateLeadRequest {
-    let contact = Some(pb::ContactReference { key: Some(Key::Email("grace@example.com".into())) });
+    let key = Some(Key::Email("grace@example.com".to_owned()));
+    let contact = Some(pb::ContactReference { key, ..Default::default() });
     pb::CreateLeadRequest {
         properties: properties(&[("hs_lead_name", name)]),
         labels: properties(labels),

@@ -128,7 +128,10 @@ impl Chunk {
     pub(super) fn creates(&self, request_id: String, dry_run: bool) -> pb::BatchCreateLeadsRequest {
         let inputs = self.inputs.iter().map(|input| pb::LeadCreate {
             properties: input.properties.clone(),
-            contact: input.contact.clone().map(|key| pb::ContactReference { key: Some(key) }),
+            contact: input
+                .contact
+                .clone()
+                .map(|key| pb::ContactReference { key: Some(key), create_if_missing: None }),
             ..Default::default()
         });
         pb::BatchCreateLeadsRequest { inputs: inputs.collect(), request_id, validate_only: dry_run }
@@ -151,7 +154,7 @@ impl Chunk {
                 .contact
                 .clone()
                 .filter(|_| !is_update)
-                .map(|key| pb::ContactReference { key: Some(key) }),
+                .map(|key| pb::ContactReference { key: Some(key), create_if_missing: None }),
             ..Default::default()
         });
         pb::BatchUpsertLeadsRequest { inputs: inputs.collect(), request_id, validate_only: dry_run }

@@ -1,11 +1,11 @@
 //! Validates the fields of requests that name the contact of a new lead.
 
-use super::{FieldFaults, IdPlace};
+use super::{FieldFaults, IdPlace, MAX_SHOWN_NAME};
 use crate::{
     grpc::pb,
     leads::{
         Association, AssociationLabel, AssociationType,
-        contacts::{ContactByEmail, ContactEmail},
+        contacts::{ContactByEmail, ContactEmail, ContactProperties, EMAIL},
     },
 };
 
@@ -61,17 +61,24 @@ impl FieldFaults {
         let (field, id) = match contact {
             None if primary_contact_id.is_empty() => return None,
             None => ("primary_contact_id", primary_contact_id),
-            Some(pb::ContactReference { key: Some(Key::Id(id)) }) => ("contact.id", id),
-            Some(pb::ContactReference { key: Some(Key::Email(email)) }) => {
+            Some(pb::ContactReference { key: Some(Key::Id(id)), create_if_missing }) => {
+                if create_if_missing.is_some() {
+                    let description = "must not be set together with id";
+                    self.add(format!("{prefix}contact.create_if_missing"), description);
+                }
+                ("contact.id", id)
+            }
+            Some(pb::ContactReference { key: Some(Key::Email(email)), create_if_missing }) => {
+                let create_if_missing = create_if_missing.map(|own| self.new_contact(prefix, own));
                 return match ContactEmail::parse(&email) {
-                    Ok(email) => Some(ContactByEmail { email }),
+                    Ok(email) => Some(ContactByEmail { email, create_if_missing }),
                     Err(description) => {
                         self.add(format!("{prefix}contact.email"), description);
                         None
                     }
                 };
             }
-            Some(pb::ContactReference { key: None }) => {
+            Some(pb::ContactReference { key: None, .. }) => {
                 self.add(format!("{prefix}contact"), "must have an id or an email");
                 return None;
             }
@@ -80,5 +87,21 @@ impl FieldFaults {
         let types = vec![AssociationType::PRIMARY_CONTACT];
         out.extend(to_id.map(|to_id| Association { to_id, types, position: None }));
         None
+    }
+
+    fn new_contact(
+        &mut self,
+        prefix: &str,
+        pb::NewContact { properties }: pb::NewContact,
+    ) -> ContactProperties {
+        for name in properties.keys() {
+            let shown = &name[..name.floor_char_boundary(MAX_SHOWN_NAME)];
+            let field = format!("{prefix}contact.create_if_missing.properties[{shown:?}]");
+            self.check_name(&field, name);
+            if name == EMAIL {
+                self.add(field, "must not be set: the address is contact.email");
+            }
+        }
+        ContactProperties(properties)
     }
 }

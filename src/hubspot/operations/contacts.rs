@@ -25,3 +25,23 @@ pub(super) const FIND: OperationSpec = OperationSpec {
         unresolved: UnresolvedPolicy::RetryAlone,
     }),
 };
+
+/// Batch create of contacts.
+pub(super) const CREATE: OperationSpec = OperationSpec {
+    operation: Operation::CreateContacts,
+    name: "create_contacts",
+    method: Method::POST,
+    paths: [
+        "crm/objects/2026-09/contacts/batch/create",
+        "crm/objects/2026-03/contacts/batch/create",
+        "crm/v3/objects/contacts/batch/create",
+    ],
+    rate_limit: RateLimitKind::Bucket(BucketName::Burst),
+    idempotency: Idempotency::NotIdempotent,
+    access: AccessKind::Write,
+    batch: Some(BatchForm {
+        max_inputs: MAX_CHUNK,
+        missing: MissingItemPolicy::OutcomeUnknown,
+        unresolved: UnresolvedPolicy::Fail,
+    }),
+};

@@ -6,7 +6,7 @@ use super::agreement::{Agreement, compare, folded};
 use crate::leads::{
     RECORD_ID,
     association_change::AssociationChange,
-    contacts::{ADDITIONAL_EMAILS, ContactEmail, EMAIL},
+    contacts::{ADDITIONAL_EMAILS, ContactEmail, EMAIL, NewContact},
     error::Error,
     lead::Lead,
     query::LeadId,
@@ -157,6 +157,16 @@ impl BatchInput for ContactEmail {
             return Some(true);
         }
         own.map(|_| false)
+    }
+}
+
+impl BatchInput for Traced<NewContact> {
+    fn trace_id(&self) -> Option<&str> {
+        Some(&self.trace_id)
+    }
+
+    fn has_identity(&self, item: &BatchItem) -> Option<bool> {
+        self.input.email.has_identity(item)
     }
 }
 

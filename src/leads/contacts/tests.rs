@@ -49,6 +49,6 @@ fn an_address_is_checked_by_its_form_and_put_in_lower_case() {
 
 #[test]
 fn no_debug_form_shows_an_address() {
-    let contact = ContactByEmail { email: email("ada@example.com") };
+    let contact = ContactByEmail { email: email("ada@example.com"), create_if_missing: None };
     assert!(!format!("{contact:?}").contains("ada"), "{contact:?}");
 }

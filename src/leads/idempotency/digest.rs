@@ -14,7 +14,7 @@ use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use super::IdempotencyKey;
 use crate::leads::{
     AssociationChange, AssociationType,
-    contacts::ContactByEmail,
+    contacts::{ContactByEmail, ContactProperties},
     labels::{AssociationLabel, Labelled, Labels},
     query::LeadId,
     write::{Association, CreateLead, Traced, UpdateLead, UpsertLead},
@@ -25,6 +25,9 @@ pub const VERSION: u8 = 1;
 
 /// Stands before a contact by e-mail address.
 const CONTACT: u64 = u64::MAX;
+
+/// Stands before the properties of a contact to create.
+const NEW_CONTACT: u64 = u64::MAX - 2;
 
 /// Stands before the labels of an input.
 const LABELS: u64 = u64::MAX - 1;
@@ -110,9 +113,13 @@ impl ContentHasher {
     /// Adds a contact by e-mail address. Without one the bytes are those of the first replicas of
     /// [`VERSION`], which knew none. No length or count is as high as [`CONTACT`].
     fn contact(&mut self, contact: Option<&ContactByEmail>) {
-        let Some(ContactByEmail { email }) = contact else { return };
+        let Some(ContactByEmail { email, create_if_missing }) = contact else { return };
         self.number(CONTACT);
         self.text(email.as_str());
+        if let Some(ContactProperties(properties)) = create_if_missing {
+            self.number(NEW_CONTACT);
+            properties.add_to(self);
+        }
     }
 
     fn finish(self) -> Digest {

@@ -59,7 +59,8 @@ impl PortalCapabilities {
             | Request::ListAssociations(_)
             | Request::ChangeAssociations(_)
             | Request::ReadSchema(_)
-            | Request::FindContacts(_) => {}
+            | Request::FindContacts(_)
+            | Request::CreateContacts(_) => {}
         }
     }
 }

@@ -122,6 +122,7 @@ fn brief(request: &Request) -> String {
         Request::List(_) | Request::Search(_) | Request::ListAssociations(_) => "a page".to_owned(),
         Request::ReadSchema(_) => "a part of the schema".to_owned(),
         Request::FindContacts(emails) => format!("contacts {}", emails.len()),
+        Request::CreateContacts(contacts) => format!("create {} contacts", contacts.len()),
     }
 }
 

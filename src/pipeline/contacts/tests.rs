@@ -1,6 +1,8 @@
 //! Creates by e-mail address against an account in memory, in simulated time.
 #![expect(clippy::wildcard_enum_match_arm, reason = "an account answers a few requests")]
 
+mod missing;
+
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -10,7 +12,10 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::{
-    leads::{AffectedInputs, BatchResponse, Lead, SideEffect, UpstreamFacts},
+    leads::{
+        AffectedInputs, BatchResponse, Lead, SideEffect, UpstreamFacts,
+        contacts::{ContactProperties, NewContact},
+    },
     pipeline::{
         batching::Batching,
         isolation::Isolation,
@@ -76,6 +81,27 @@ impl Hubspot {
         Ok(Response::Batch(response))
     }
 
+    /// Creates contacts. One that exists is an error, which names it unless it does not.
+    fn create_contacts(&self, contacts: &[Traced<NewContact>]) -> Result<Response, Error> {
+        let mut ids = self.ids.lock();
+        let mut response = BatchResponse::default();
+        for Traced { trace_id, input: NewContact { email, .. } } in contacts {
+            if ids.contains_key(email.as_str()) {
+                let trace_ids = vec![trace_id.clone()];
+                let affected = AffectedInputs { trace_ids, ..AffectedInputs::default() };
+                let error = Error::new(Reason::AlreadyExists, "the contact exists");
+                response.errors.push(error.with_affected_inputs(affected));
+                continue;
+            }
+            let number = 910_001 + u64::try_from(ids.len()).unwrap();
+            ids.insert(email.as_str().to_owned(), number.to_string());
+            let created = contact((usize::try_from(number).unwrap(), email));
+            let trace_id = Some(trace_id.clone());
+            response.results.push(BatchItem { trace_id, ..created });
+        }
+        Ok(Response::Batch(response))
+    }
+
     fn create(&self, create: &CreateLead) -> Result<Lead, Error> {
         assert_eq!(create.contact, None, "HubSpot knows no address in a create");
         let id = create.associations[0].to_id.as_str();
@@ -93,6 +119,7 @@ impl Hubspot {
     fn respond(&self, request: &Request) -> Result<Response, Error> {
         match request {
             Request::FindContacts(emails) => self.find(emails),
+            Request::CreateContacts(contacts) => self.create_contacts(contacts),
             Request::Create(create) => Ok(Response::Lead(self.create(create)?.into())),
             Request::BatchCreate(inputs) => {
                 let mut response = BatchResponse::default();
@@ -160,7 +187,11 @@ impl World {
     }
 
     async fn create(&self, ctx: &CallContext, name: &str, email: &str) -> Result<Lead, Error> {
-        let request = Arc::new(Request::Create(create(name, Some(email))));
+        self.send(ctx, create(name, Some(email))).await
+    }
+
+    async fn send(&self, ctx: &CallContext, create: CreateLead) -> Result<Lead, Error> {
+        let request = Arc::new(Request::Create(create));
         lead_in(self.layer.call(ctx, request, Dispatch::new(ctx)).await)
     }
 
@@ -180,6 +211,7 @@ impl World {
     fn sent(&self) -> Vec<String> {
         let brief = |sent: &Recorded| match &*sent.request {
             Request::FindContacts(emails) => format!("find {}", emails.len()),
+            Request::CreateContacts(contacts) => format!("contacts {}", contacts.len()),
             Request::Create(_) => "create".to_owned(),
             Request::BatchCreate(inputs) => format!("create {}", inputs.len()),
             other => panic!("no part of a create: {other:?}"),
@@ -189,7 +221,10 @@ impl World {
 }
 
 fn create(name: &str, email: Option<&str>) -> CreateLead {
-    let contact = email.map(|email| ContactByEmail { email: ContactEmail::parse(email).unwrap() });
+    let contact = email.map(|email| ContactByEmail {
+        email: ContactEmail::parse(email).unwrap(),
+        create_if_missing: None,
+    });
     CreateLead {
         properties: BTreeMap::from([("hs_lead_name".to_owned(), name.to_owned())]),
         associations: Vec::new(),

@@ -76,10 +76,21 @@ fn trace_ids_are_not_content_and_everything_else_is() {
     others.push(ContentDigest::new(&key(), "upsert", &create()));
     others.push(digest(&CreateLead { associations: Vec::new(), ..create() }));
     let by_email = |email: &str| CreateLead {
-        contact: Some(ContactByEmail { email: ContactEmail::parse(email).unwrap() }),
+        contact: Some(ContactByEmail {
+            email: ContactEmail::parse(email).unwrap(),
+            create_if_missing: None,
+        }),
         ..create()
     };
     others.extend(["a@x.de", "b@x.de"].map(|email| digest(&by_email(email))));
+    let creating = |name: &str| {
+        let properties = BTreeMap::from([("firstname".to_owned(), name.to_owned())]);
+        let mut create = by_email("a@x.de");
+        let contact = create.contact.as_mut().unwrap();
+        contact.create_if_missing = Some(ContactProperties(properties));
+        create
+    };
+    others.extend(["Ada", "Alan"].map(|name| digest(&creating(name))));
     assert_eq!(digest(&by_email("A@X.de")), digest(&by_email("a@x.de")), "case is no content");
     let with = |name: &str, value: &str| CreateLead {
         properties: BTreeMap::from([(name.to_owned(), value.to_owned())]),

@@ -327,7 +327,8 @@ impl State {
             | Request::ListAssociations(_)
             | Request::ChangeAssociations(_)
             | Request::ReadSchema(_)
-            | Request::FindContacts(_) => panic!("no part of the campaign: {request:?}"),
+            | Request::FindContacts(_)
+            | Request::CreateContacts(_) => panic!("no part of the campaign: {request:?}"),
         }
         // HubSpot's order is random.
         let middle = self.random.random_range(0..=response.results.len());

@@ -42,7 +42,7 @@ pub use charge::{MEMORY_LIMIT, MemoryAccount, MemoryCharge, Unlimited};
 pub use context::{CallContext, Guard, Portal, PortalName, PortalSettings, Upstream};
 pub use cost::CostMeter;
 pub use error::{AffectedInputs, Error, FieldFault, LocalLimit, Reason, SideEffect, UpstreamFacts};
-pub use labels::{AssociationLabel, FilterPosition, Labelled, Labels};
+pub use labels::{AssociationLabel, DisplayLabels, FilterPosition, Labelled, Labels};
 pub use lead::{Associated, AssociatedObject, Lead, PropertyVersion, Warning};
 pub use paged_search::{
     Keyset, KeysetBound, MAX_TIES, PagedSearch, PositionedPage, SearchPosition,

@@ -221,7 +221,7 @@ impl<R: ReadLead> Forwarder<R> {
     ) -> Result<Response<pb::GetLeadResponse>, Status> {
         let pb::GetLeadRequest { id, properties, .. } = request.into_inner();
         let lead = self.0.read_lead(&id, &properties).await.map_err(Status::aborted)?;
-        Ok(Response::new(pb::GetLeadResponse { lead: Some(lead.into()) }))
+        Ok(Response::new(pb::GetLeadResponse { lead: Some(lead.into()), labels_error: None }))
     }
 }
 

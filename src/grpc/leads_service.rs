@@ -4,6 +4,7 @@
 
 mod associations;
 mod ids;
+mod reads;
 mod streams;
 mod typed;
 mod validation;
@@ -19,6 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 use self::{
     associations::AssociationWrite,
     ids::{with_id, with_own_id},
+    reads::{display_list, display_page, displayed},
     typed::read,
 };
 use super::{
@@ -81,11 +83,12 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
     {
         let service = &self.service;
         Box::pin(self.run(request, move |call, message, mut fit| async move {
-            let typed = message.typed;
+            let (typed, display) = (message.typed, message.display);
             let (id, get) = with_own_id(convert::get(message)?);
             let lead = read(service, &call, typed, &mut fit, service.get(&call, get)).await;
             let lead = with_id(lead, &id)?;
-            Ok(pb::GetLeadResponse { lead: Some(fit.read_lead(lead)?) })
+            let (lead, labels_error) = displayed(service, &call, display, lead).await;
+            Ok(pb::GetLeadResponse { lead: Some(fit.read_lead(lead)?), labels_error })
         }))
     }
 
@@ -94,10 +97,11 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::ListLeadsRequest>,
     ) -> Result<Response<pb::ListLeadsResponse>, Status> {
         self.run(request, |call, message, mut fit| async move {
-            let (service, typed) = (&self.service, message.typed);
+            let (service, typed, display) = (&self.service, message.typed, message.display);
             let (list, position) = convert::list(message, &call.portal.name)?;
             let page = read(service, &call, typed, &mut fit, service.list(&call, list)).await?;
-            fit.list(page, &position)
+            let (page, labels_error) = display_list(service, &call, display, page).await;
+            Ok(pb::ListLeadsResponse { labels_error, ..fit.list(page, &position)? })
         })
         .await
     }
@@ -218,11 +222,12 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::SearchLeadsRequest>,
     ) -> Result<Response<pb::SearchLeadsResponse>, Status> {
         self.run(request, |call, message, mut fit| async move {
-            let (service, typed) = (&self.service, message.typed);
+            let (service, typed, display) = (&self.service, message.typed, message.display);
             let (search, associations, tokens) = convert::search(message, &call.portal.name)?;
             let page = service.search_page(&call, search, associations);
-            let page = read(service, &call, typed, &mut fit, page).await?;
-            fit.search(page, &tokens)
+            let mut page = read(service, &call, typed, &mut fit, page).await?;
+            let labels_error = display_page(service, &call, display, &mut page.leads).await;
+            Ok(pb::SearchLeadsResponse { labels_error, ..fit.search(page, &tokens)? })
         })
         .await
     }
@@ -249,22 +254,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::BatchGetLeadsRequest>,
     ) -> Result<Response<pb::BatchGetLeadsResponse>, Status> {
-        self.run(request, |call, message, mut fit| async move {
-            let (service, typed) = (&self.service, message.typed);
-            let (batch, inputs) = convert::batch_get(message, self.max_batch_inputs)?;
-            fit.reserve(InputField::Ids.name(), repeat_n("", inputs.count()))?;
-            let ids = batch.ids.clone();
-            let results = match ids.is_empty() {
-                true => Vec::new(),
-                false => {
-                    read(service, &call, typed, &mut fit, service.batch_get(&call, batch)).await?
-                }
-            };
-            let results = results.into_iter().zip(&ids).map(|(result, id)| with_id(result, id));
-            let results = inputs.merge(results).map(|result| fit.read_result(result)).collect();
-            Ok(pb::BatchGetLeadsResponse { results })
-        })
-        .await
+        self.run(request, |call, message, fit| self.batch_get(call, message, fit)).await
     }
 
     async fn batch_create_leads(

@@ -180,6 +180,7 @@ impl WireLead {
         Lead {
             id: id.or_else(|| properties.get(RECORD_ID).cloned()).unwrap_or_default(),
             properties,
+            labels: BTreeMap::new(),
             unset_properties,
             property_history: properties_with_history
                 .unwrap_or_default()

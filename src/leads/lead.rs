@@ -13,6 +13,8 @@ pub struct Lead {
     pub id: String,
     /// Values by internal property name.
     pub properties: BTreeMap<String, String>,
+    /// Labels of values by internal property name, if the caller wants them.
+    pub labels: BTreeMap<String, String>,
     /// Names of the properties that HubSpot returned without a value. It omits properties that do not
     /// exist.
     pub unset_properties: Vec<String>,

@@ -69,6 +69,7 @@ impl HeapSize for Lead {
         let Self {
             id,
             properties,
+            labels,
             unset_properties,
             property_history,
             associations,
@@ -82,6 +83,7 @@ impl HeapSize for Lead {
         } = self;
         id.heap_size()
             + properties.heap_size()
+            + labels.heap_size()
             + unset_properties.heap_size()
             + property_history.heap_size()
             + associations.heap_size()
@@ -150,6 +152,7 @@ mod tests {
         Lead {
             id: value.to_owned(),
             properties: BTreeMap::from([("a".to_owned(), value.to_owned())]),
+            labels: BTreeMap::from([("a".to_owned(), value.to_owned())]),
             unset_properties: vec![value.to_owned()],
             property_history: BTreeMap::from([("a".to_owned(), vec![version])]),
             associations: BTreeMap::from([(
@@ -165,7 +168,7 @@ mod tests {
     #[test]
     fn every_text_of_a_lead_counts() {
         let (short, long) = (memory_of(&lead("")), memory_of(&lead(&"x".repeat(1_000))));
-        assert_eq!(long - short, 10 * 1_000);
+        assert_eq!(long - short, 11 * 1_000);
         assert_eq!(memory_of(&Upserted { lead: lead("").into(), created: Some(true) }), {
             size_of::<Upserted>() + size_of::<Lead>() + lead("").heap_size()
         });

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use leadsd::grpc::pb::{self, contact_reference::Key, lead_write_result};
+use leadsd_hubspot_fake::ScriptedResponse;
 use serde_json::json;
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -300,4 +301,87 @@ async fn association_types_are_named_by_label() {
         failure(leads.create_lead(request(no_type)).await).2,
         ["associations[0].object_type"]
     );
+}
+
+#[tokio::test]
+async fn reads_show_labels_beside_ids_from_the_copy_of_the_schema() {
+    let app = started().await;
+    let mut leads = app.leads.clone();
+    let id = leads.create_lead(create("a", &ALL)).await.unwrap().into_inner().lead.unwrap().id;
+    let names: Vec<String> =
+        ["hs_lead_name", "hs_pipeline", "hs_pipeline_stage", "hubspot_owner_id", "interests"]
+            .map(str::to_owned)
+            .to_vec();
+    let expected = properties(&[
+        ("hs_pipeline", "Partners"),
+        ("hs_pipeline_stage", "Signed"),
+        ("hubspot_owner_id", "ada@example.com"),
+        ("interests", "A / B;Ü"),
+    ]);
+    let get = |display| pb::GetLeadRequest {
+        id: id.clone(),
+        properties: names.clone(),
+        display,
+        ..Default::default()
+    };
+    let before = counts(&app);
+    let answer = leads.get_lead(get(true)).await.unwrap();
+    assert_eq!(answer.metadata().get("leadsd-quota-cost").unwrap(), "1");
+    let answer = answer.into_inner();
+    assert_eq!((answer.lead.unwrap().labels, answer.labels_error), (expected.clone(), None));
+    assert_eq!(counts(&app), (before.0 + 1, before.1), "the lead alone");
+    let plain = leads.get_lead(get(false)).await.unwrap().into_inner().lead.unwrap();
+    assert_eq!(plain.labels, BTreeMap::new());
+    let list =
+        pb::ListLeadsRequest { properties: names.clone(), display: true, ..Default::default() };
+    let page = leads.list_leads(list).await.unwrap().into_inner();
+    assert_eq!(page.leads[0].labels, expected);
+    let search =
+        pb::SearchLeadsRequest { properties: names.clone(), display: true, ..Default::default() };
+    let page = leads.search_leads(search).await.unwrap().into_inner();
+    assert_eq!(page.leads[0].labels, expected);
+    let batch = pb::BatchGetLeadsRequest {
+        ids: vec![id.clone(), "404".to_owned(), id.clone()],
+        properties: names.clone(),
+        display: true,
+        ..Default::default()
+    };
+    let results = leads.batch_get_leads(batch).await.unwrap().into_inner().results;
+    let labels = |result: &pb::LeadReadResult| match &result.outcome {
+        Some(pb::lead_read_result::Outcome::Lead(lead)) => Some(lead.labels.clone()),
+        Some(pb::lead_read_result::Outcome::Error(_)) | None => None,
+    };
+    let found: Vec<_> = results.iter().map(labels).collect();
+    assert_eq!(found, [Some(expected.clone()), None, Some(expected)]);
+    assert_eq!(counts(&app).0, before.0 + 3, "three reads of leads, and none of the schema");
+}
+
+#[tokio::test]
+async fn a_read_without_a_part_of_the_schema_has_the_other_labels_and_says_so() {
+    let app = started().await;
+    let mut leads = app.leads.clone();
+    let id = app.hubspot.add_lead(
+        &app.contact,
+        &json!({"hs_lead_name": "a", "hs_pipeline": "777", "hs_pipeline_stage": "778",
+                "hubspot_owner_id": "9001"}),
+    );
+    let body = json!({"status": "error", "category": "MISSING_SCOPES", "message": "denied",
+                      "correlationId": "c-1"});
+    let denied = ScriptedResponse::Reply(403, "application/json", body.to_string());
+    app.hubspot.script("GET", "/crm/owners/2026-09", denied);
+    let names = ["hs_pipeline", "hs_pipeline_stage", "hubspot_owner_id"].map(str::to_owned);
+    let request = pb::GetLeadRequest {
+        id: id.unwrap(),
+        properties: names.to_vec(),
+        display: true,
+        ..Default::default()
+    };
+    let answer = leads.get_lead(request).await.unwrap().into_inner();
+    let lead = answer.lead.unwrap();
+    assert_eq!(lead.properties.len(), 3);
+    assert_eq!(
+        lead.labels,
+        properties(&[("hs_pipeline", "Partners"), ("hs_pipeline_stage", "Talking")])
+    );
+    assert_eq!(answer.labels_error.unwrap().code, Code::PermissionDenied as i32);
 }

@@ -38,6 +38,7 @@ pub(crate) fn get(request: pb::GetLeadRequest) -> Result<GetLead, Error> {
         associations,
         archived,
         typed: _,
+        display: _,
     } = request;
     let mut faults = FieldFaults::default();
     let id = faults.lead_id(IdPlace::Url, "id", &id);
@@ -58,6 +59,7 @@ pub(crate) fn list(
         associations,
         archived,
         typed: _,
+        display: _,
     } = request;
     let mut faults = FieldFaults::default();
     let selection = faults.selection(properties, properties_with_history, associations);
@@ -87,6 +89,7 @@ pub(crate) fn search(
         page_token,
         associations,
         typed: _,
+        display: _,
     } = request;
     let mut faults = FieldFaults::default();
     let associations = faults.object_types("associations", associations);
@@ -233,6 +236,7 @@ pub(crate) fn batch_get(
         archived,
         associations,
         typed: _,
+        display: _,
     } = request;
     let mut faults = FieldFaults::default();
     faults.inputs("ids", ids.len(), cap);

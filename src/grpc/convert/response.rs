@@ -17,6 +17,7 @@ pub(super) fn list_response(
     pb::ListLeadsResponse {
         leads: leads.into_iter().map(|lead| lead_in(lead, form)).collect(),
         next_page_token: token.unwrap_or_default(),
+        labels_error: None,
     }
 }
 
@@ -30,6 +31,7 @@ pub(super) fn search_response(
         leads: leads.into_iter().map(|lead| lead_in(lead, form)).collect(),
         next_page_token: token.unwrap_or_default(),
         total: i64::try_from(total).unwrap_or(i64::MAX),
+        labels_error: None,
     }
 }
 
@@ -66,6 +68,7 @@ pub(super) fn lead_in(lead: Lead, form: &PropertyForm) -> pb::Lead {
     let Lead {
         id,
         properties,
+        labels,
         unset_properties,
         property_history,
         associations,
@@ -98,6 +101,7 @@ pub(super) fn lead_in(lead: Lead, form: &PropertyForm) -> pb::Lead {
         id_only: is_id_only,
         unset_properties,
         typed_properties,
+        labels,
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) fn lead_size_in(lead: &Lead, form: &PropertyForm) -> usize {
     let Lead {
         id,
         properties,
+        labels,
         unset_properties,
         property_history,
         associations,
@@ -45,6 +46,7 @@ pub(super) fn lead_size_in(lead: &Lead, form: &PropertyForm) -> usize {
     };
     text(id)
         + form.size(properties)
+        + labels.iter().map(property).sum::<usize>()
         + unset_properties.iter().map(|name| field(name.len())).sum::<usize>()
         + property_history.iter().map(history).sum::<usize>()
         + associations.iter().map(association).sum::<usize>()
@@ -60,6 +62,7 @@ pub(super) fn lead_memory(lead: &Lead, encoded: usize, form: &PropertyForm) -> u
     let versions = lead.property_history.values().map(|versions| 1 + versions.len());
     let objects = lead.associations.values().map(|associated| 1 + associated.objects.len());
     let entries = lead.properties.len()
+        + lead.labels.len()
         + lead.unset_properties.len()
         + versions.sum::<usize>()
         + objects.sum::<usize>()

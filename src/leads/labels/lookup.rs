@@ -37,10 +37,10 @@ const NOT_COMPLETE: &str = "; leadsd has not read all of them";
 /// Copies of the schema.
 #[derive(Debug, Default)]
 pub(super) struct SchemaCopies {
-    properties: Option<Arc<PropertyCopy>>,
-    pipelines: Option<Arc<PipelineCopy>>,
-    owners: Option<Arc<OwnerCopy>>,
-    association_types: BTreeMap<String, Arc<AssociationTypeCopy>>,
+    pub(super) properties: Option<Arc<PropertyCopy>>,
+    pub(super) pipelines: Option<Arc<PipelineCopy>>,
+    pub(super) owners: Option<Arc<OwnerCopy>>,
+    pub(super) association_types: BTreeMap<String, Arc<AssociationTypeCopy>>,
 }
 
 /// Label that stands for nothing, or for several ids.

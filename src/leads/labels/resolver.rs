@@ -120,6 +120,16 @@ impl LabelResolver {
         ResolvedInputs { results, charge: Some(charge) }
     }
 
+    /// The copies of parts, and the errors of those that have none.
+    pub(super) async fn read_copies(
+        &self,
+        ctx: &CallContext,
+        keys: Vec<PartKey>,
+    ) -> (SchemaCopies, Vec<Error>) {
+        let Parts { copies, errors, .. } = self.read(ctx, keys).await;
+        (copies, errors.into_iter().map(|(_, error)| error).collect())
+    }
+
     /// Reads the parts that have no young copy, within the calls of the portal for its schema.
     async fn read(&self, ctx: &CallContext, keys: Vec<PartKey>) -> Parts {
         let mut parts = Parts::default();

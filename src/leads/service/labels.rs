@@ -1,10 +1,13 @@
-//! Labels of the open inputs of a batch, which are resolved before the inputs are validated and sent.
+//! Labels of the open inputs of a batch, which are resolved before the inputs are validated and sent, and
+//! labels of leads that were read.
 
+use super::Service;
 use crate::leads::{
     batch::BatchProgress,
     charge::MemoryCharge,
     context::CallContext,
-    labels::{LabelResolver, LabelTarget, Labelled},
+    labels::{DisplayLabels, LabelResolver, LabelTarget, Labelled},
+    lead::Lead,
 };
 
 /// Resolves the labels of the open inputs of a batch, and settles those that have none. Returns the others,
@@ -27,4 +30,15 @@ pub(super) async fn resolve_open<I: LabelTarget, T: Clone>(
         }
     }
     (open, resolved.charge)
+}
+
+impl Service {
+    /// Labels of the values of leads that were read, from the copies of the schema.
+    pub async fn labels(
+        &self,
+        ctx: &CallContext,
+        leads: impl Iterator<Item = &Lead>,
+    ) -> DisplayLabels {
+        self.labels.display(ctx, leads).await
+    }
 }

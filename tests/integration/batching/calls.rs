@@ -168,6 +168,8 @@ impl Lead {
             id_only,
             unset_properties,
             typed_properties: _,
+            // Only with `display`.
+            labels: _,
         } = lead;
         let masked = |(name, value): (String, String)| {
             let differs = ["hs_createdate", "hs_lastmodifieddate"].contains(&name.as_str())

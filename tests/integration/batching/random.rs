@@ -201,7 +201,7 @@ impl Maker<'_> {
                     properties_with_history: history.into_iter().collect(),
                     associations: to.iter().map(|&to| TYPES[to].to_owned()).collect(),
                     archived,
-                    typed: false,
+                    ..Default::default()
                 })
             }
             Plan::Create { key, contact, values: chosen } => {

@@ -53,7 +53,9 @@ fn streams(frames: impl stream::Stream<Item = Frame<Bytes>> + Send + 'static) ->
 
 fn lead(id: &str) -> Frame<Bytes> {
     let lead = pb::Lead { id: id.into(), ..Default::default() };
-    Frame::data(framed(&pb::GetLeadResponse { lead: Some(lead) }.encode_to_vec()))
+    Frame::data(framed(
+        &pb::GetLeadResponse { lead: Some(lead), labels_error: None }.encode_to_vec(),
+    ))
 }
 
 /// Starts a server that responds to every call in this way.
@@ -154,7 +156,7 @@ async fn control_characters_of_a_server_reach_no_terminal() {
         let evil = "\u{1b}]0;owned\u{7}\u{9b}31m\r\nroot: true\u{202e}";
         let properties = [(evil.to_owned(), evil.to_owned())].into();
         let lead = pb::Lead { id: evil.into(), properties, ..Default::default() };
-        let message = pb::GetLeadResponse { lead: Some(lead) }.encode_to_vec();
+        let message = pb::GetLeadResponse { lead: Some(lead), labels_error: None }.encode_to_vec();
         responds(vec![Frame::data(framed(&message)), ok()])
     };
     let address = server(respond).await;

@@ -71,7 +71,7 @@ async fn a_signal_ends_a_call_whose_output_is_not_read() {
     // Sixteen times what a pipe holds.
     let address = server(|| {
         let lead = pb::Lead { id: "x".repeat(1 << 20), ..Default::default() };
-        let message = pb::GetLeadResponse { lead: Some(lead) }.encode_to_vec();
+        let message = pb::GetLeadResponse { lead: Some(lead), labels_error: None }.encode_to_vec();
         responds(vec![Frame::data(framed(&message)), ok()])
     })
     .await;

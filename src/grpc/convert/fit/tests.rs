@@ -81,6 +81,7 @@ fn leads() -> impl Strategy<Value = Lead> {
             };
             Lead {
                 id: "171591000198".to_owned(),
+                labels: if flag { properties.clone() } else { BTreeMap::new() },
                 properties,
                 unset_properties: values,
                 property_history,
@@ -158,7 +159,7 @@ proptest! {
                 (pb::lead_read_result::Outcome::Lead(_), Err(_)) => prop_assert!(false, "a lead"),
             }
         }
-        let size = pb::BatchGetLeadsResponse { results: built }.encoded_len();
+        let size = pb::BatchGetLeadsResponse { results: built, labels_error: None }.encoded_len();
         prop_assert!(size <= max_bytes, "{} of {}", size, max_bytes);
     }
 
@@ -248,7 +249,7 @@ async fn one_lead_named_ten_thousand_times_is_copied_only_as_often_as_it_fits() 
     let limits = admission.snapshot().limits;
     let charged = limits.iter().find(|limit| limit.name == "memory").unwrap().used;
     assert!((count * (64 << 10)..16 << 20).contains(&charged), "{charged}");
-    assert!(pb::BatchGetLeadsResponse { results }.encoded_len() <= 4_095 << 10);
+    assert!(pb::BatchGetLeadsResponse { results, labels_error: None }.encoded_len() <= 4_095 << 10);
 }
 
 #[tokio::test]

@@ -41,9 +41,14 @@ impl pb::schema_service_server::SchemaService for SchemaHandler {
     ) -> Result<Response<pb::ListLeadPropertiesResponse>, Status> {
         let (AuthorizedCall { context, state }, message) = AuthorizedCall::take_from(request)?;
         let run = async {
+            let has_rules = message.validation_rules;
             let list = convert::list_properties(message, &context.portal.name)?;
             let copy = self.schemas.properties(&context, list.max_age).await?;
-            self.fit(&state).properties(&copy, &list)
+            let rules = match has_rules {
+                true => Some(self.schemas.validation_rules(&context, list.max_age).await),
+                false => None,
+            };
+            self.fit(&state).properties(&copy, rules, &list)
         };
         run.await.map(Response::new).map_err(|error| state.fail(error))
     }

@@ -9,7 +9,7 @@ use super::{
     wire::{
         self, UnreadableFields, WireAssociationBatch, WireAssociationChanges, WireAssociationPage,
         WireBatch, WireLabel, WireLead, WireOwner, WirePage, WirePipeline, WireProperty,
-        WireResults, without_byte_order_mark,
+        WirePropertyRules, WireResults, without_byte_order_mark,
     },
 };
 use crate::leads::{BatchResponse, Error, Links, Reason, Response, schema::SchemaPage};
@@ -51,9 +51,7 @@ fn decode_complete(
         Operation::List => {
             let page = parse::<WirePage>(operation, body, unreadable)?.into_page();
             let page = page.ok_or_else(incomplete)?;
-            if page.leads.is_empty()
-                && let Some(error) = carried()
-            {
+            if let Some(error) = page.leads.is_empty().then(carried).flatten() {
                 return Err(error);
             }
             Ok(Response::Page(page.into()))
@@ -61,9 +59,7 @@ fn decode_complete(
         Operation::Search => {
             let page = parse::<WirePage>(operation, body, unreadable)?.into_search_page();
             let page = page.ok_or_else(incomplete)?;
-            if page.leads.is_empty()
-                && let Some(error) = carried()
-            {
+            if let Some(error) = page.leads.is_empty().then(carried).flatten() {
                 return Err(error);
             }
             Ok(Response::SearchPage(page.into()))
@@ -92,6 +88,10 @@ fn decode_complete(
         // An error object has no list of results.
         Operation::ListProperties => {
             schema(operation, body, unreadable, WireResults::<WireProperty>::into_properties)?
+                .ok_or_else(incomplete)
+        }
+        Operation::ListValidationRules => {
+            schema(operation, body, unreadable, WireResults::<WirePropertyRules>::into_rules)?
                 .ok_or_else(incomplete)
         }
         Operation::ListPipelines => {
@@ -255,6 +255,7 @@ fn incomplete(
             | Operation::ListPipelines
             | Operation::ListOwners
             | Operation::ListAssociationTypes
+            | Operation::ListValidationRules
             | Operation::FindContacts
             | Operation::CreateContacts => "HubSpot's response has no results",
         };
@@ -342,6 +343,7 @@ fn decode_truncated(
         | Operation::ListPipelines
         | Operation::ListOwners
         | Operation::ListAssociationTypes
+        | Operation::ListValidationRules
         | Operation::FindContacts
         | Operation::CreateContacts => None,
     }

@@ -372,7 +372,9 @@ fn selection(selection: &Selection) -> Query<'_> {
 /// Path segment and query of a read of the schema, which has no body.
 fn schema_read(read: &SchemaRead) -> (&str, Query<'_>, Option<Value>) {
     match read {
-        SchemaRead::Properties | SchemaRead::Pipelines => ("", Query::new(), None),
+        SchemaRead::Properties | SchemaRead::ValidationRules | SchemaRead::Pipelines => {
+            ("", Query::new(), None)
+        }
         SchemaRead::Owners { after } => {
             let mut query = vec![("limit", OWNERS_PAGE.into())];
             query.extend(after.as_deref().map(|after| ("after", after.into())));

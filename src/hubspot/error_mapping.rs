@@ -267,7 +267,8 @@ fn reason_for(operation: Operation, reason: Reason) -> Reason {
         | Operation::ListProperties
         | Operation::ListPipelines
         | Operation::ListOwners
-        | Operation::ListAssociationTypes => Reason::UpstreamInvalidResponse,
+        | Operation::ListAssociationTypes
+        | Operation::ListValidationRules => Reason::UpstreamInvalidResponse,
         Operation::Get
         | Operation::Update
         | Operation::Archive

@@ -60,6 +60,8 @@ pub enum Operation {
     ListOwners,
     /// Reads the association types from leads to one object type.
     ListAssociationTypes,
+    /// Reads the validation rules of all lead properties.
+    ListValidationRules,
     /// Reads contacts by e-mail address.
     FindContacts,
     /// Creates contacts.
@@ -128,7 +130,7 @@ pub struct OperationSpec {
 }
 
 /// Number of operations.
-pub const COUNT: usize = 21;
+pub const COUNT: usize = 22;
 
 /// All operations, in the order of their discriminants.
 pub const OPERATIONS: [OperationSpec; COUNT] = [
@@ -291,6 +293,7 @@ pub const OPERATIONS: [OperationSpec; COUNT] = [
     schema::LIST_PIPELINES,
     schema::LIST_OWNERS,
     schema::LIST_ASSOCIATION_TYPES,
+    schema::LIST_VALIDATION_RULES,
     contacts::FIND,
     contacts::CREATE,
 ];
@@ -318,6 +321,7 @@ impl Operation {
                 | Self::ListPipelines
                 | Self::ListOwners
                 | Self::ListAssociationTypes
+                | Self::ListValidationRules
         )
     }
 
@@ -349,6 +353,7 @@ impl From<&Request> for Operation {
                 AssociationChangeKind::RemoveTypes => Self::ArchiveAssociationTypes,
             },
             Request::ReadSchema(SchemaRead::Properties) => Self::ListProperties,
+            Request::ReadSchema(SchemaRead::ValidationRules) => Self::ListValidationRules,
             Request::ReadSchema(SchemaRead::Pipelines) => Self::ListPipelines,
             Request::ReadSchema(SchemaRead::Owners { .. }) => Self::ListOwners,
             Request::ReadSchema(SchemaRead::AssociationTypes { .. }) => Self::ListAssociationTypes,

@@ -26,7 +26,7 @@ pub(super) use self::{
     association_page::WireAssociationPage,
     contacts::{contact_creation, contact_lookup},
     scan::is_complete_object,
-    schema::{WireLabel, WireOwner, WirePipeline, WireProperty, WireResults},
+    schema::{WireLabel, WireOwner, WirePipeline, WireProperty, WirePropertyRules, WireResults},
     tolerant::{Body, may_be_error, parse, parse_truncated, parse_value, without_byte_order_mark},
     value::as_text,
 };

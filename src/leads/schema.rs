@@ -1,4 +1,4 @@
-//! Schema of a portal: lead properties, pipelines, owners and association types.
+//! Schema of a portal: lead properties with their validation rules, pipelines, owners and association types.
 //!
 //! [`Schemas`] keeps one typed copy of each part per portal, and reads it from HubSpot when it is asked
 //! for and too old. A small budget of HubSpot calls per portal holds whatever is asked. While HubSpot
@@ -13,6 +13,7 @@ mod definition;
 mod evidence;
 mod load;
 mod part;
+mod rules;
 mod state;
 
 pub use self::{
@@ -23,8 +24,9 @@ pub use self::{
     copies::{OwnerCopy, PipelineCopy, PropertyCopy},
     definition::{
         AssociationTypeDefinition, Owner, Pipeline, PipelineStage, PropertyDefinition,
-        PropertyOption, SchemaPage, SchemaRead,
+        PropertyOption, PropertyRules, SchemaPage, SchemaRead, ValidationRule,
     },
+    rules::RuleCopy,
 };
 
 pub(super) use self::part::{PartCopy, PartKey};

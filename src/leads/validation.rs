@@ -11,6 +11,7 @@ mod check;
 mod draft;
 mod hints;
 mod pipeline;
+mod rules;
 mod time;
 mod value;
 mod violation;

@@ -41,6 +41,10 @@ use super::{
 /// Age of a copy up to which it refuses a write. The age up to which ListLeadProperties returns it.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
+/// Age of the validation rules up to which they are checked. No validation reads them, since properties and
+/// association types need the calls of the portal more.
+const RULES_MAX_AGE: Duration = Duration::from_secs(86_400);
+
 /// Time for which a copy is certain that was read again for a refusal and confirmed it.
 const CERTAIN_COPY: Duration = Duration::from_secs(5);
 
@@ -299,16 +303,24 @@ impl Validator {
 
     /// The copies that are young enough to judge writes. Others are read in the background.
     fn current_copies(&self, ctx: &CallContext, writes: &Writes<'_>) -> Copies {
-        self.copies(writes, |key| self.schemas.current(ctx, key, MAX_AGE))
+        self.copies(ctx, writes, |key| self.schemas.current(ctx, key, MAX_AGE))
     }
 
     /// The copies of any age.
     fn any_copies(&self, ctx: &CallContext, writes: &Writes<'_>) -> Copies {
-        self.copies(writes, |key| self.schemas.old(&ctx.portal.name, key))
+        self.copies(ctx, writes, |key| self.schemas.old(&ctx.portal.name, key))
+    }
+
+    /// The copy of a part that is checked only if it is known. Rules change rarely, and a violation of one is
+    /// confirmed before a write is refused.
+    fn young_rules(&self, ctx: &CallContext, key: &PartKey) -> Option<(PartCopy, Instant)> {
+        let copy = self.schemas.old(&ctx.portal.name, key);
+        copy.filter(|(_, at)| at.elapsed() <= RULES_MAX_AGE)
     }
 
     fn copies(
         &self,
+        ctx: &CallContext,
         writes: &Writes<'_>,
         read: impl Fn(&PartKey) -> Option<(PartCopy, Instant)>,
     ) -> Copies {
@@ -318,6 +330,9 @@ impl Validator {
             if let Some((copy, at)) = read(&key) {
                 copies.set(key, copy, at);
             }
+        }
+        if let Some((copy, at)) = writes.known_part().and_then(|key| self.young_rules(ctx, &key)) {
+            copies.set(PartKey::ValidationRules, copy, at);
         }
         copies
     }
@@ -330,6 +345,7 @@ impl Copies {
         self.times.insert(key, at);
         match copy {
             PartCopy::Properties(copy) => self.view.properties = Some(copy),
+            PartCopy::ValidationRules(copy) => self.view.rules = Some(copy),
             PartCopy::Pipelines(copy) => self.view.pipelines = Some(copy),
             PartCopy::AssociationTypes(copy) => self.association_types = Some(copy),
             PartCopy::Owners(_) => {}

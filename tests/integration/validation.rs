@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use leadsd::grpc::pb;
+use leadsd::grpc::pb::{self, schema_service_client::SchemaServiceClient};
+use leadsd_hubspot_fake::{ApiError, ScriptedResponse};
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng, seq::IndexedRandom as _};
 use serde_json::json;
 use tonic::{Code, Status};
@@ -463,4 +464,91 @@ async fn no_valid_write_is_refused() {
     // A slow run may outlast the copies, which are then read again in the background.
     assert_eq!(valid + unchecked, to_f64(batches * size));
     assert!(valid > unchecked, "{valid} and {unchecked}");
+}
+
+#[tokio::test]
+async fn rules_of_the_portal_are_listed_and_then_validated() {
+    let app = started("enforce").await;
+    app.hubspot.add_text_property("zip_code");
+    app.hubspot.add_validation_rule("zip_code", "ALPHANUMERIC", &["NUMERIC_ONLY"]);
+    app.hubspot.add_validation_rule("zip_code", "MAX_LENGTH", &["5"]);
+    app.hubspot.add_validation_rule("budget", "MIN_NUMBER", &["1"]);
+    app.hubspot.add_validation_rule("crm_key", "REGEX", &["^[a-z]+$"]);
+    let mut client = app.leads.clone();
+    let wrong = |value: &str| {
+        let mut request = app.create_request("Jane");
+        request.properties.insert("zip_code".to_owned(), value.to_owned());
+        pb::CreateLeadRequest { validate_only: true, ..request }
+    };
+    // Rules that are not known are left to HubSpot.
+    client.create_lead(wrong("123456")).await.unwrap();
+    let mut schema = SchemaServiceClient::connect(format!("http://{}", app.grpc)).await.unwrap();
+    let list = |validation_rules| pb::ListLeadPropertiesRequest {
+        names: ["zip_code", "crm_key", "hs_lead_name"].map(str::to_owned).to_vec(),
+        validation_rules,
+        ..Default::default()
+    };
+    let plain = schema.list_lead_properties(list(false)).await.unwrap().into_inner();
+    assert!(plain.properties.iter().all(|own| own.validation_rules.is_empty()));
+    assert_eq!(plain.validation_rules_fetch_time, None);
+    for _ in 0..3 {
+        let listed = schema.list_lead_properties(list(true)).await.unwrap().into_inner();
+        assert!(listed.validation_rules_fetch_time.is_some(), "{listed:?}");
+        assert_eq!(listed.validation_rules_error, None);
+        let rules: Vec<(String, Vec<(String, Vec<String>)>)> = listed
+            .properties
+            .into_iter()
+            .map(|own| {
+                let rule = |rule: pb::ValidationRule| (rule.r#type, rule.arguments);
+                (own.name, own.validation_rules.into_iter().map(rule).collect())
+            })
+            .collect();
+        let rule = |kind: &str, argument: &str| (kind.to_owned(), vec![argument.to_owned()]);
+        let zip_code = vec![rule("ALPHANUMERIC", "NUMERIC_ONLY"), rule("MAX_LENGTH", "5")];
+        assert_eq!(
+            rules,
+            [
+                ("crm_key".to_owned(), vec![rule("REGEX", "^[a-z]+$")]),
+                ("hs_lead_name".to_owned(), Vec::new()),
+                ("zip_code".to_owned(), zip_code),
+            ]
+        );
+    }
+    for (value, expected) in [
+        ("12345", None),
+        ("", None),
+        ("1234a", Some("may only have digits, by a rule of the portal")),
+        ("123456", Some("is too long for a rule of the portal (limit 5 characters, has 6)")),
+    ] {
+        let result = client.create_lead(wrong(value)).await;
+        let found =
+            result.err().map(|status| violations(&status)["properties[\"zip_code\"]"].clone());
+        assert_eq!(found.as_deref(), expected, "{value}");
+    }
+    let calls = app.hubspot_calls();
+    assert!(calls.len() <= 4, "{calls:?}");
+    assert_eq!(calls.iter().filter(|call| call.contains("property-validations")).count(), 1);
+    // Without a call that confirms it, a write is sent, and HubSpot's rejection makes the violation certain.
+    let sent = || pb::CreateLeadRequest { validate_only: false, ..wrong("1234567") };
+    let (_, reason, fields) = failure(client.create_lead(sent()).await);
+    assert_eq!(
+        (reason.as_str(), fields),
+        ("VALIDATION_FAILED", vec!["properties[\"zip_code\"]".to_owned()])
+    );
+    let (_, reason, _) = failure(client.create_lead(sent()).await);
+    assert_eq!(reason, "INVALID_REQUEST");
+    assert_eq!(writes(&app).len(), 1);
+}
+
+#[tokio::test]
+async fn properties_are_listed_although_their_rules_cannot_be_read() {
+    let app = started("off").await;
+    let refused = ScriptedResponse::Reject(ApiError::Forbidden);
+    app.hubspot.script("GET", "/property-validations/2026-09/0-136", refused);
+    let mut schema = SchemaServiceClient::connect(format!("http://{}", app.grpc)).await.unwrap();
+    let request = pb::ListLeadPropertiesRequest { validation_rules: true, ..Default::default() };
+    let listed = schema.list_lead_properties(request).await.unwrap().into_inner();
+    assert!(!listed.properties.is_empty());
+    assert_eq!(listed.validation_rules_fetch_time, None);
+    assert_eq!(listed.validation_rules_error.unwrap().code, Code::PermissionDenied as i32);
 }

@@ -86,7 +86,7 @@ impl Operation {
                 Self::of_leads(method, &route.rest)
             }
             Api::Objects => None,
-            Api::Properties | Api::Pipelines => Some(Self::Schema),
+            Api::Properties | Api::PropertyValidations | Api::Pipelines => Some(Self::Schema),
             Api::Associations => Some(Self::Associations),
             Api::Owners => Some(Self::Owners),
             Api::Account => Some(Self::Account),

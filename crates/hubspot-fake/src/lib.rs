@@ -41,6 +41,7 @@ mod oauth;
 mod owners;
 mod records;
 mod route;
+mod rules;
 mod schema;
 mod script;
 mod search;

@@ -8,6 +8,7 @@ const BETA: &str = "2026-09-beta";
 pub(super) enum Api {
     Objects,
     Properties,
+    PropertyValidations,
     Pipelines,
     Associations,
     Owners,
@@ -33,6 +34,7 @@ impl<'a> Route<'a> {
             Some(match name {
                 "objects" => Api::Objects,
                 "properties" => Api::Properties,
+                "property-validations" => Api::PropertyValidations,
                 "pipelines" => Api::Pipelines,
                 "associations" => Api::Associations,
                 _ => return None,

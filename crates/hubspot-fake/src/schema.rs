@@ -9,6 +9,7 @@ use super::{
     AccessToken, FakeAccount, READ, SCHEMAS,
     errors::Failure,
     http::{FakeRequest, FakeResponse},
+    rules::ValidationRule,
 };
 use leadsd_base::time::Timestamp;
 
@@ -37,6 +38,8 @@ pub(super) struct Property {
     pub(super) required: bool,
     /// Required if this property has this value.
     pub(super) required_when: Option<(String, String)>,
+    /// Validation rules of the portal.
+    pub(super) rules: Vec<ValidationRule>,
     /// Fields of the definition that differ from the default; null if there are none.
     definition: Value,
 }
@@ -104,8 +107,15 @@ pub(super) fn standard() -> Schema {
 
 impl Property {
     fn new(kind: PropertyKind) -> Self {
-        let (read_only, unique, required) = (false, false, false);
-        Self { kind, read_only, unique, required, required_when: None, definition: Value::Null }
+        Self {
+            kind,
+            read_only: false,
+            unique: false,
+            required: false,
+            required_when: None,
+            rules: Vec::new(),
+            definition: Value::Null,
+        }
     }
 
     /// Creates the property of a definition in the JSON of the properties API.
@@ -173,6 +183,9 @@ impl Property {
         }
         if value.is_empty() {
             return None;
+        }
+        if let Some(text) = self.rules.iter().find_map(|rule| rule.fault(value)) {
+            return Some((text, "PROPERTY_VALIDATION_RULE"));
         }
         match &self.kind {
             PropertyKind::Text | PropertyKind::Owner => None,

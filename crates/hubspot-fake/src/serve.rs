@@ -21,7 +21,7 @@ use super::{
     injection::{self, Operation},
     limits::CountedCall,
     route::{Api, Route},
-    schema,
+    rules, schema,
     script::{BodyEnd, broken, cut},
 };
 use leadsd_base::time::to_http_date;
@@ -257,6 +257,13 @@ impl FakeAccount {
             (Api::Properties, _) if leads => {
                 let scopes_on_top = self.behaviour.scopes_on_top;
                 schema::properties(&mut self.store.properties, request, token, scopes_on_top)
+            }
+            // Documented with the id of the object type only.
+            (Api::PropertyValidations, "0-136") => {
+                let scopes_on_top = self.behaviour.scopes_on_top;
+                let all = self.store.properties.iter();
+                let all = all.map(|(name, own)| (name, own.rules.as_slice()));
+                rules::list(all, request, token, scopes_on_top)
             }
             (Api::Pipelines, _) if leads => self.pipelines(request, token),
             (Api::Associations, _) if leads => self.associations(request, token),

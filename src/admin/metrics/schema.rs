@@ -18,7 +18,7 @@ const VALIDATED_WRITES: Metric = counter(
 const VALIDATION_VIOLATIONS: Metric = counter(
     "leadsd_validation_violations",
     &["kind"],
-    "Violations of the writes that were refused or warned about: unknown_property, read_only, id_property, option, number, boolean, date, datetime, length, owner, pipeline (or stage) or association_type",
+    "Violations of the writes that were refused or warned about: unknown_property, read_only, id_property, option, number, boolean, date, datetime, length, owner, pipeline (or stage), rule or association_type",
 );
 
 /// The metrics of this area, in the order of the documentation.

@@ -3,6 +3,8 @@
 //! A list is returned in pages. The token of a page has the key of the last item, so that pages stay
 //! consistent if the copy changes in between.
 
+mod properties;
+
 use std::{sync::Arc, time::Duration};
 
 use leadsd_base::time::Timestamp;
@@ -19,11 +21,10 @@ use crate::{
         validate::FieldFaults,
     },
     leads::{
-        AssociationCategory, Error, FieldFault, LEAD_NAME, PortalName, Reason,
+        AssociationCategory, Error, FieldFault, PortalName, Reason,
         schema::{
             AssociationTypeDefinition, AssociationTypesResult, DEFAULT_MAX_AGE, HUBSPOT_DEFINED,
-            Owner, OwnerCopy, Pipeline, PipelineCopy, PipelineStage, PropertyCopy,
-            PropertyDefinition, object_type,
+            Owner, OwnerCopy, Pipeline, PipelineCopy, PipelineStage, object_type,
         },
     },
 };
@@ -77,7 +78,13 @@ pub(crate) fn list_properties(
     request: pb::ListLeadPropertiesRequest,
     portal: &PortalName,
 ) -> Result<ListPage, Error> {
-    let pb::ListLeadPropertiesRequest { max_age, page_size, page_token, names } = request;
+    let pb::ListLeadPropertiesRequest {
+        max_age,
+        page_size,
+        page_token,
+        names,
+        validation_rules: _,
+    } = request;
     let mut faults = FieldFaults::default();
     let names = faults.names("names", names);
     let page_size = faults.page_size(page_size, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
@@ -142,28 +149,6 @@ pub(crate) fn max_age(max_age: Option<prost_types::Duration>) -> Result<Duration
 impl SchemaFit {
     pub(crate) fn new(state: Arc<CallState>, max_bytes: usize) -> Self {
         Self { state, max_bytes }
-    }
-
-    pub(crate) fn properties(
-        &self,
-        copy: &PropertyCopy,
-        list: &ListPage,
-    ) -> Result<pb::ListLeadPropertiesResponse, Error> {
-        let is_selected = |property: &&PropertyDefinition| match &list.filter {
-            Filter::All | Filter::Email(_) => true,
-            Filter::Names(names) => names.contains(&property.name),
-        };
-        let start = list.position.after().map_or(0, |after| {
-            copy.all().partition_point(|property| property.name.as_str() <= after)
-        });
-        let rest = copy.all()[start..].iter().filter(is_selected);
-        let page = self.page(list, rest, |property| property.name.as_str(), property)?;
-        Ok(pb::ListLeadPropertiesResponse {
-            properties: page.items,
-            next_page_token: page.next_page_token,
-            fetch_time: Some(timestamp(copy.fetch_time)),
-            incomplete: !copy.is_complete,
-        })
     }
 
     pub(crate) fn owners(
@@ -319,32 +304,6 @@ fn too_large(bytes: usize, limit: usize) -> Error {
          items, or let the operator raise grpc.max_response_size"
     );
     Error::new(Reason::ResponseTooLarge, text)
-}
-
-fn property(property: &PropertyDefinition) -> pb::LeadProperty {
-    let options = property.options.iter().map(|option| pb::PropertyOption {
-        value: option.value.clone(),
-        label: option.label.clone(),
-        description: option.description.clone(),
-        hidden: option.is_hidden,
-    });
-    pb::LeadProperty {
-        name: property.name.clone(),
-        label: property.label.clone(),
-        r#type: property.type_name.clone(),
-        field_type: property.field_type.clone(),
-        options: options.collect(),
-        has_more_options: property.has_more_options,
-        has_external_options: property.has_external_options,
-        group: property.group.clone(),
-        description: property.description.clone(),
-        read_only: property.is_read_only,
-        required: property.name == LEAD_NAME,
-        unique: property.has_unique_values,
-        calculated: property.is_calculated,
-        hidden: property.is_hidden,
-        hubspot_defined: property.is_hubspot_defined,
-    }
 }
 
 fn pipeline(pipeline: &Pipeline) -> pb::LeadPipeline {

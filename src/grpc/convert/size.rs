@@ -46,7 +46,7 @@ pub(super) fn lead_size_in(lead: &Lead, form: &PropertyForm) -> usize {
     };
     text(id)
         + form.size(properties)
-        + labels.iter().map(property).sum::<usize>()
+        + PropertyForm::Text.size(labels)
         + unset_properties.iter().map(|name| field(name.len())).sum::<usize>()
         + property_history.iter().map(history).sum::<usize>()
         + associations.iter().map(association).sum::<usize>()

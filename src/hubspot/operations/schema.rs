@@ -16,6 +16,18 @@ pub(super) const LIST_PROPERTIES: OperationSpec = OperationSpec {
     ..READ
 };
 
+/// Documented with the id of the object type only.
+pub(super) const LIST_VALIDATION_RULES: OperationSpec = OperationSpec {
+    operation: Operation::ListValidationRules,
+    name: "list_validation_rules",
+    paths: [
+        "crm/property-validations/2026-09/0-136",
+        "crm/property-validations/2026-03/0-136",
+        "crm/v3/property-validations/0-136",
+    ],
+    ..READ
+};
+
 pub(super) const LIST_PIPELINES: OperationSpec = OperationSpec {
     operation: Operation::ListPipelines,
     name: "list_pipelines",

@@ -1,4 +1,4 @@
-//! JSON of properties, pipelines, owners and association labels.
+//! JSON of properties, validation rules, pipelines, owners and association labels.
 //!
 //! Only the field of an unreadable value is lost and counted, as of a lead.
 
@@ -18,7 +18,7 @@ use crate::leads::{
     AssociationCategory, AssociationType,
     schema::{
         AssociationTypeDefinition, Owner, Pipeline, PipelineStage, PropertyDefinition,
-        PropertyOption, SchemaPage,
+        PropertyOption, PropertyRules, SchemaPage, ValidationRule,
     },
 };
 
@@ -73,6 +73,22 @@ struct WireOption {
     hidden: Option<bool>,
     #[serde(deserialize_with = "integer")]
     display_order: Option<i64>,
+}
+
+/// Validation rules of a property.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(in crate::hubspot) struct WirePropertyRules {
+    property_name: Text,
+    property_validation_rules: Option<Vec<WireRule>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WireRule {
+    rule_type: Text,
+    rule_arguments: Option<Vec<Text>>,
+    should_apply_normalization: Option<bool>,
 }
 
 /// Pipeline.
@@ -154,6 +170,12 @@ impl WireResults<WireProperty> {
     }
 }
 
+impl WireResults<WirePropertyRules> {
+    pub(in crate::hubspot) fn into_rules(self) -> Option<SchemaPage> {
+        self.convert(WirePropertyRules::into_domain).map(SchemaPage::ValidationRules)
+    }
+}
+
 impl WireResults<WirePipeline> {
     pub(in crate::hubspot) fn into_pipelines(self) -> Option<SchemaPage> {
         self.convert(WirePipeline::into_domain).map(SchemaPage::Pipelines)
@@ -211,6 +233,29 @@ impl WireOption {
             label: text(self.label),
             description: text(self.description),
             is_hidden: self.hidden.unwrap_or(false),
+        })
+    }
+}
+
+// === impl WirePropertyRules ===
+
+impl WirePropertyRules {
+    fn into_domain(self) -> Option<PropertyRules> {
+        let rules = self.property_validation_rules.unwrap_or_default().into_iter();
+        let rules = rules.filter_map(WireRule::into_domain).collect();
+        Some(PropertyRules { property: identity(self.property_name)?, rules })
+    }
+}
+
+// === impl WireRule ===
+
+impl WireRule {
+    fn into_domain(self) -> Option<ValidationRule> {
+        let arguments = self.rule_arguments.unwrap_or_default().into_iter();
+        Some(ValidationRule {
+            kind: identity(self.rule_type)?,
+            arguments: arguments.map(text).collect(),
+            is_normalized: self.should_apply_normalization.unwrap_or(false),
         })
     }
 }

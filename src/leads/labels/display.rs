@@ -1,6 +1,6 @@
 //! Labels beside the ids in leads that were read.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     lookup::{OWNER, SchemaCopies},
@@ -13,6 +13,9 @@ use crate::leads::{
     schema::{PartKey, PropertyDefinition},
     validation::{PIPELINE, STAGE},
 };
+
+/// Maximum time for which a read waits for labels: without them it has its values.
+const WAIT: Duration = Duration::from_secs(3);
 
 /// Separator of the values of a property with several values, and of their labels.
 const SEPARATOR: char = ';';
@@ -45,7 +48,7 @@ impl LabelResolver {
                 keys.push(key);
             }
         }
-        let (copies, errors) = self.read_copies(ctx, keys).await;
+        let (copies, errors) = self.read_copies(ctx, keys, WAIT).await;
         DisplayLabels { copies, error: errors.into_iter().next() }
     }
 }

@@ -106,6 +106,8 @@ impl SchemaCopies {
                     self.association_types.insert(to.clone(), copy);
                 }
             }
+            // Rules have no labels.
+            PartCopy::ValidationRules(_) => {}
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{
@@ -73,9 +74,7 @@ impl LabelResolver {
         }
         // Boxed, so that a write without labels has no place for it.
         let mut resolved = Box::pin(self.resolve_labels(ctx, vec![input])).await;
-        resolved.results.pop().unwrap_or_else(|| {
-            Err(Error::new(Reason::Internal, "internal error: an input has no result"))
-        })
+        resolved.results.pop().unwrap_or_else(|| Err(no_result()))
     }
 
     /// Resolves the labels of the inputs of a batch. Without labels it does nothing.
@@ -120,41 +119,53 @@ impl LabelResolver {
         ResolvedInputs { results, charge: Some(charge) }
     }
 
-    /// The copies of parts, and the errors of those that have none.
+    /// The copies of parts, and the errors of those that have none. They are awaited for `wait` at most.
     pub(super) async fn read_copies(
         &self,
         ctx: &CallContext,
         keys: Vec<PartKey>,
+        wait: Duration,
     ) -> (SchemaCopies, Vec<Error>) {
-        let Parts { copies, errors, .. } = self.read(ctx, keys).await;
+        let early = ctx.ending_early();
+        let ctx = CallContext { deadline: early.deadline.min(Instant::now() + wait), ..early };
+        let Parts { copies, errors, .. } = self.read(&ctx, keys).await;
         (copies, errors.into_iter().map(|(_, error)| error).collect())
     }
 
     /// Reads the parts that have no young copy, within the calls of the portal for its schema.
     async fn read(&self, ctx: &CallContext, keys: Vec<PartKey>) -> Parts {
+        let reads = keys.into_iter().map(|key| async move {
+            let read = self.read_part(ctx, &key).await;
+            (key, read)
+        });
         let mut parts = Parts::default();
-        for key in keys {
-            let read = match &key {
-                PartKey::AssociationTypes(to) => {
-                    let to = std::slice::from_ref(to);
-                    let lists = self.schemas.association_types(ctx, to, DEFAULT_MAX_AGE).await;
-                    lists.into_iter().next().map(|(_, list)| list.map(PartCopy::AssociationTypes))
-                }
-                PartKey::Properties | PartKey::Pipelines | PartKey::Owners => {
-                    Some(self.schemas.part(ctx, key.clone(), DEFAULT_MAX_AGE).await)
-                }
-            };
+        for (key, read) in join_all(reads).await {
             match read {
-                Some(Ok(copy)) => {
+                Ok(copy) => {
                     let old = self.schemas.old(&ctx.portal.name, &key);
                     let at = old.map_or_else(Instant::now, |(_, at)| at);
                     parts.set(key, copy, at);
                 }
-                Some(Err(error)) => parts.errors.push((key, error)),
-                None => {}
+                Err(error) => parts.errors.push((key, error)),
             }
         }
         parts
+    }
+
+    /// Reads a part that has no young copy.
+    async fn read_part(&self, ctx: &CallContext, key: &PartKey) -> Result<PartCopy, Error> {
+        match key {
+            PartKey::AssociationTypes(to) => {
+                let to = std::slice::from_ref(to);
+                let lists = self.schemas.association_types(ctx, to, DEFAULT_MAX_AGE).await;
+                let list = lists.into_iter().next().map(|(_, list)| list);
+                list.unwrap_or_else(|| Err(no_result())).map(PartCopy::AssociationTypes)
+            }
+            PartKey::Properties
+            | PartKey::ValidationRules
+            | PartKey::Pipelines
+            | PartKey::Owners => self.schemas.part(ctx, key.clone(), DEFAULT_MAX_AGE).await,
+        }
     }
 
     /// Reads the parts again in which a label was not found. True if there is a newer copy of one.
@@ -202,6 +213,10 @@ fn resolve_all<T: LabelTarget>(
             faults.insert(index, own);
         }
     }
+}
+
+fn no_result() -> Error {
+    Error::new(Reason::Internal, "internal error: an input has no result")
 }
 
 // === impl Parts ===

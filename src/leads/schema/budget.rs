@@ -3,8 +3,8 @@
 //!
 //! - Properties, pipelines and owners have one slot each, so that no caller can keep another one from its
 //!   first read of them.
-//! - The spare slot serves what else needs a call: association types, further pages of owners, a read
-//!   repeated after a failure, and a copy that is refreshed early. Parts take turns.
+//! - The spare slot serves what else needs a call: association types, validation rules, further pages of
+//!   owners, a read repeated after a failure, and a copy that is refreshed early. Parts take turns.
 //!
 //! A slot is free again ten minutes after its call has ended. So HubSpot counts no fifth call, however
 //! long one is queued.
@@ -150,7 +150,10 @@ impl CallBudget {
         }
         let is_invented = |part: &PartKey| match part {
             PartKey::AssociationTypes(to) => !is_standard(to),
-            PartKey::Properties | PartKey::Pipelines | PartKey::Owners => false,
+            PartKey::Properties
+            | PartKey::ValidationRules
+            | PartKey::Pipelines
+            | PartKey::Owners => false,
         };
         if is_invented(part) && self.waiting.iter().any(|other| is_invented(&other.part)) {
             return;
@@ -165,7 +168,7 @@ fn own_slot(part: &PartKey) -> Option<usize> {
         PartKey::Properties => Some(0),
         PartKey::Pipelines => Some(1),
         PartKey::Owners => Some(2),
-        PartKey::AssociationTypes(_) => None,
+        PartKey::ValidationRules | PartKey::AssociationTypes(_) => None,
     }
 }
 

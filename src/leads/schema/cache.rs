@@ -18,6 +18,7 @@ use super::{
     evidence,
     load::{self, Load},
     part::{PartCopy, PartKey},
+    rules::RuleCopy,
     state::{PortalSchema, Shared},
 };
 use crate::leads::{CallContext, CostMeter, Error, PortalName, Reason};
@@ -71,9 +72,26 @@ impl Schemas {
     ) -> Result<Arc<PropertyCopy>, Error> {
         match self.part(ctx, PartKey::Properties, max_age).await? {
             PartCopy::Properties(copy) => Ok(copy),
-            PartCopy::Pipelines(_) | PartCopy::Owners(_) | PartCopy::AssociationTypes(_) => {
-                Err(mismatch())
-            }
+            PartCopy::ValidationRules(_)
+            | PartCopy::Pipelines(_)
+            | PartCopy::Owners(_)
+            | PartCopy::AssociationTypes(_) => Err(mismatch()),
+        }
+    }
+
+    /// The validation rules of the lead properties of the call's portal, as
+    /// [`properties`](Self::properties).
+    pub async fn validation_rules(
+        &self,
+        ctx: &CallContext,
+        max_age: Duration,
+    ) -> Result<Arc<RuleCopy>, Error> {
+        match self.part(ctx, PartKey::ValidationRules, max_age).await? {
+            PartCopy::ValidationRules(copy) => Ok(copy),
+            PartCopy::Properties(_)
+            | PartCopy::Pipelines(_)
+            | PartCopy::Owners(_)
+            | PartCopy::AssociationTypes(_) => Err(mismatch()),
         }
     }
 
@@ -85,9 +103,10 @@ impl Schemas {
     ) -> Result<Arc<PipelineCopy>, Error> {
         match self.part(ctx, PartKey::Pipelines, max_age).await? {
             PartCopy::Pipelines(copy) => Ok(copy),
-            PartCopy::Properties(_) | PartCopy::Owners(_) | PartCopy::AssociationTypes(_) => {
-                Err(mismatch())
-            }
+            PartCopy::Properties(_)
+            | PartCopy::ValidationRules(_)
+            | PartCopy::Owners(_)
+            | PartCopy::AssociationTypes(_) => Err(mismatch()),
         }
     }
 
@@ -99,9 +118,10 @@ impl Schemas {
     ) -> Result<Arc<OwnerCopy>, Error> {
         match self.part(ctx, PartKey::Owners, max_age).await? {
             PartCopy::Owners(copy) => Ok(copy),
-            PartCopy::Properties(_) | PartCopy::Pipelines(_) | PartCopy::AssociationTypes(_) => {
-                Err(mismatch())
-            }
+            PartCopy::Properties(_)
+            | PartCopy::ValidationRules(_)
+            | PartCopy::Pipelines(_)
+            | PartCopy::AssociationTypes(_) => Err(mismatch()),
         }
     }
 
@@ -126,9 +146,12 @@ impl Schemas {
         for (_, index, key) in order {
             let result = match self.part(ctx, key, max_age).await {
                 Ok(PartCopy::AssociationTypes(copy)) => Ok(copy),
-                Ok(PartCopy::Properties(_) | PartCopy::Pipelines(_) | PartCopy::Owners(_)) => {
-                    Err(mismatch())
-                }
+                Ok(
+                    PartCopy::Properties(_)
+                    | PartCopy::ValidationRules(_)
+                    | PartCopy::Pipelines(_)
+                    | PartCopy::Owners(_),
+                ) => Err(mismatch()),
                 Err(error) if error.reason() == Reason::RateLimited => {
                     let known = AssociationTypeCopy::hubspot_defined(object_type(&to[index]));
                     Ok(Arc::new(known))

@@ -18,6 +18,8 @@ const CHECKBOX: &str = "checkbox";
 pub enum SchemaRead {
     /// Reads all lead properties.
     Properties,
+    /// Reads the validation rules of all lead properties.
+    ValidationRules,
     /// Reads all lead pipelines with their stages.
     Pipelines,
     /// Reads one page of owners.
@@ -37,6 +39,8 @@ pub enum SchemaRead {
 pub enum SchemaPage {
     /// All properties.
     Properties(Vec<PropertyDefinition>),
+    /// The rules of the properties that have some.
+    ValidationRules(Vec<PropertyRules>),
     /// All pipelines.
     Pipelines(Vec<Pipeline>),
     /// One page of owners.
@@ -94,6 +98,26 @@ pub struct PropertyOption {
     pub description: String,
     /// True if HubSpot's user interface hides the option.
     pub is_hidden: bool,
+}
+
+/// Validation rules of one property.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PropertyRules {
+    /// Internal name of the property.
+    pub property: String,
+    /// Its rules.
+    pub rules: Vec<ValidationRule>,
+}
+
+/// Rule that values of a property have to follow.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ValidationRule {
+    /// HubSpot's name of the kind, such as `MAX_LENGTH`.
+    pub kind: String,
+    /// Arguments, such as a number of characters.
+    pub arguments: Vec<String>,
+    /// True if HubSpot normalizes a value before it applies the rule.
+    pub is_normalized: bool,
 }
 
 /// Lead pipeline.
@@ -177,6 +201,18 @@ impl HeapSize for PropertyDefinition {
 impl HeapSize for PropertyOption {
     fn heap_size(&self) -> usize {
         self.value.heap_size() + self.label.heap_size() + self.description.heap_size()
+    }
+}
+
+impl HeapSize for PropertyRules {
+    fn heap_size(&self) -> usize {
+        self.property.heap_size() + self.rules.heap_size()
+    }
+}
+
+impl HeapSize for ValidationRule {
+    fn heap_size(&self) -> usize {
+        self.kind.heap_size() + self.arguments.heap_size()
     }
 }
 

@@ -16,6 +16,7 @@ use super::{
     copies::{MAX_PART_BYTES, OwnerCopy, PipelineCopy, PropertyCopy},
     definition::{Owner, SchemaPage, SchemaRead},
     part::{Failure, OwnerPages, PartCopy, PartKey},
+    rules::RuleCopy,
     state::{PortalSchema, Shared},
 };
 use crate::leads::{
@@ -120,6 +121,11 @@ impl Loading {
                 let SchemaPage::Properties(all) = page else { return Err(unexpected()) };
                 let all = not_empty(all)?;
                 PartCopy::Properties(Arc::new(PropertyCopy::new(time, all)))
+            }
+            PartKey::ValidationRules => {
+                let page = self.call(SchemaRead::ValidationRules).await?;
+                let SchemaPage::ValidationRules(all) = page else { return Err(unexpected()) };
+                PartCopy::ValidationRules(Arc::new(RuleCopy::new(time, all)))
             }
             PartKey::Pipelines => {
                 let page = self.call(SchemaRead::Pipelines).await?;

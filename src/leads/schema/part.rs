@@ -9,6 +9,7 @@ use super::{
     association_types::AssociationTypeCopy,
     copies::{OwnerCopy, PipelineCopy, PropertyCopy},
     definition::Owner,
+    rules::RuleCopy,
 };
 use crate::leads::{Error, Reason, memory::HeapSize};
 
@@ -24,6 +25,8 @@ const LASTING_FAILURE_PAUSE: Duration = Duration::from_secs(60);
 pub(in crate::leads) enum PartKey {
     /// Lead properties.
     Properties,
+    /// Validation rules of lead properties.
+    ValidationRules,
     /// Lead pipelines.
     Pipelines,
     /// Owners.
@@ -37,6 +40,8 @@ pub(in crate::leads) enum PartKey {
 pub(in crate::leads) enum PartCopy {
     /// Of [`PartKey::Properties`].
     Properties(Arc<PropertyCopy>),
+    /// Of [`PartKey::ValidationRules`].
+    ValidationRules(Arc<RuleCopy>),
     /// Of [`PartKey::Pipelines`].
     Pipelines(Arc<PipelineCopy>),
     /// Of [`PartKey::Owners`].
@@ -91,6 +96,7 @@ impl PartCopy {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Properties(copy) => copy.bytes(),
+            Self::ValidationRules(copy) => copy.bytes(),
             Self::Pipelines(copy) => copy.bytes(),
             Self::Owners(copy) => copy.bytes(),
             Self::AssociationTypes(copy) => copy.bytes(),

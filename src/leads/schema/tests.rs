@@ -155,6 +155,14 @@ fn usual(_: usize, read: &SchemaRead) -> Result<SchemaPage, Error> {
         SchemaRead::Properties => {
             SchemaPage::Properties(vec![property("hs_lead_name"), property("budget")])
         }
+        SchemaRead::ValidationRules => {
+            let (kind, arguments) = ("MAX_LENGTH".to_owned(), vec!["9".to_owned()]);
+            let rules = vec![ValidationRule { kind, arguments, is_normalized: false }];
+            SchemaPage::ValidationRules(vec![PropertyRules {
+                property: "budget".to_owned(),
+                rules,
+            }])
+        }
         SchemaRead::Pipelines => {
             let stage = |id: &str, label: &str| PipelineStage {
                 id: id.to_owned(),
@@ -311,9 +319,10 @@ async fn a_missing_scope_is_named_the_other_parts_work_and_no_spare_call_is_spen
             let facts = UpstreamFacts { required_scopes, ..UpstreamFacts::default() };
             Err(Error::new(Reason::MissingScopes, "a scope is missing").with_upstream(facts))
         }
-        SchemaRead::Properties | SchemaRead::Pipelines | SchemaRead::AssociationTypes { .. } => {
-            usual(number, read)
-        }
+        SchemaRead::Properties
+        | SchemaRead::ValidationRules
+        | SchemaRead::Pipelines
+        | SchemaRead::AssociationTypes { .. } => usual(number, read),
     });
     for _ in 0..9 {
         let owners = world.schemas.owners(&world.context(), DEFAULT_MAX_AGE).await;
@@ -478,9 +487,10 @@ async fn association_types_are_known_before_their_call_and_all_object_types_get_
             let own = AssociationTypeDefinition { association_type, label, inverse_type_id: None };
             Ok(SchemaPage::AssociationTypes(vec![own]))
         }
-        SchemaRead::Properties | SchemaRead::Pipelines | SchemaRead::Owners { .. } => {
-            usual(number, read)
-        }
+        SchemaRead::Properties
+        | SchemaRead::ValidationRules
+        | SchemaRead::Pipelines
+        | SchemaRead::Owners { .. } => usual(number, read),
     });
     let to = ["contact", "companies", "0-3"].map(str::to_owned);
     let ids = |lists: &[AssociationTypesResult]| -> Vec<Vec<i32>> {
@@ -511,9 +521,10 @@ async fn copies_of_portals_that_no_caller_asks_for_make_room() {
                 |index| PropertyDefinition { name: format!("p{index}"), ..property.clone() };
             Ok(SchemaPage::Properties((0..500).map(named).collect()))
         }
-        SchemaRead::Pipelines | SchemaRead::Owners { .. } | SchemaRead::AssociationTypes { .. } => {
-            usual(number, read)
-        }
+        SchemaRead::ValidationRules
+        | SchemaRead::Pipelines
+        | SchemaRead::Owners { .. }
+        | SchemaRead::AssociationTypes { .. } => usual(number, read),
     };
     let world = World::with_max_bytes(2 << 20, large);
     for number in 0..20 {
@@ -558,4 +569,28 @@ async fn names_are_found_by_label_and_address() {
     assert_eq!(owners.get("10").unwrap().email, "Owner-10@example.com");
     assert_eq!(owners.by_email("owner-2@EXAMPLE.com").next().unwrap().id, "2");
     assert_eq!(owners.by_email("unknown@example.com").next(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn validation_rules_take_the_shared_call_and_leave_the_others() {
+    let world = World::new(usual);
+    let ctx = world.context();
+    for _ in 0..3 {
+        let rules = world.schemas.validation_rules(&ctx, DEFAULT_MAX_AGE).await.unwrap();
+        assert_eq!(rules.of_property("budget")[0].arguments, ["9"]);
+        assert!(rules.of_property("hs_lead_name").is_empty() && rules.is_complete);
+    }
+    // A newer copy needs another call, which there is not.
+    assert!(world.schemas.validation_rules(&ctx, Duration::ZERO).await.is_ok());
+    world.properties(600).await.unwrap();
+    world.schemas.pipelines(&ctx, DEFAULT_MAX_AGE).await.unwrap();
+    world.schemas.owners(&ctx, DEFAULT_MAX_AGE).await.unwrap();
+    world.schemas.properties(&ctx, Duration::ZERO).await.unwrap();
+    assert_eq!(world.calls(), 4);
+    let types = ["contacts".to_owned()];
+    let lists = world.schemas.association_types(&ctx, &types, DEFAULT_MAX_AGE).await;
+    assert_eq!(lists[0].1.as_ref().unwrap().fetch_time, None);
+    advance(Duration::from_secs(601)).await;
+    assert!(world.schemas.association_types(&ctx, &types, DEFAULT_MAX_AGE).await[0].1.is_ok());
+    assert_eq!(world.calls(), 5);
 }

@@ -24,9 +24,10 @@ impl Service {
             Ok(copy) => copy.ok(),
             Err(_) => match self.schemas.old(&ctx.portal.name, &PartKey::Properties)?.0 {
                 PartCopy::Properties(copy) => Some(copy),
-                PartCopy::Pipelines(_) | PartCopy::Owners(_) | PartCopy::AssociationTypes(_) => {
-                    None
-                }
+                PartCopy::ValidationRules(_)
+                | PartCopy::Pipelines(_)
+                | PartCopy::Owners(_)
+                | PartCopy::AssociationTypes(_) => None,
             },
         }
     }

@@ -7,17 +7,20 @@ use super::{
     draft::{Draft, DraftKind},
     hints::{Candidate, Hints},
     pipeline::{self, PIPELINE, STAGE},
+    rules,
     time::DateRules,
     value,
     violation::{Violation, ViolationKind},
 };
-use crate::leads::schema::{PipelineCopy, PropertyCopy};
+use crate::leads::schema::{PipelineCopy, PropertyCopy, RuleCopy};
 
 /// Copies of the schema that a write is checked against. A part without a copy is not checked.
 #[derive(Debug, Clone, Default)]
 pub(in crate::leads) struct SchemaView {
     /// Properties.
     pub(in crate::leads) properties: Option<Arc<PropertyCopy>>,
+    /// Validation rules of properties.
+    pub(in crate::leads) rules: Option<Arc<RuleCopy>>,
     /// Pipelines.
     pub(in crate::leads) pipelines: Option<Arc<PipelineCopy>>,
     /// Forms of dates that HubSpot accepts.
@@ -31,7 +34,7 @@ pub(in crate::leads) fn check(
     hints: &mut Hints,
     max: usize,
 ) -> Vec<Violation> {
-    let SchemaView { properties, pipelines, dates } = schema;
+    let SchemaView { properties, rules, pipelines, dates } = schema;
     let mut found = Vec::new();
     if let Some(copy) = properties {
         if let Some((name, value)) = draft.identity {
@@ -43,9 +46,9 @@ pub(in crate::leads) fn check(
             }
             let is_checked_below =
                 pipelines.is_some() && [PIPELINE, STAGE].contains(&name.as_str());
-            found.extend(property(copy, name, value, *dates, hints).filter(|violation| {
-                !(is_checked_below && violation.kind == ViolationKind::Option)
-            }));
+            let own = property(copy, name, value, *dates, hints)
+                .filter(|violation| !(is_checked_below && violation.kind == ViolationKind::Option));
+            found.extend(own.or_else(|| rule(rules.as_deref()?, name, value)));
         }
     }
     if let Some(copy) = pipelines.as_ref().filter(|_| found.len() < max) {
@@ -80,6 +83,12 @@ fn property(
     let all = all.map(|own| Candidate { value: &own.name, label: &own.label });
     let text = format!("is not a property of leads{}", hints.did_you_mean(name, all));
     Some(Violation::of_property(ViolationKind::UnknownProperty, name, value, text))
+}
+
+/// Checks the validation rules of a property.
+fn rule(rules: &RuleCopy, name: &str, value: &str) -> Option<Violation> {
+    let text = rules::fault(rules.of_property(name), value)?;
+    Some(Violation::of_property(ViolationKind::Rule, name, value, text))
 }
 
 /// Checks the property that identifies the lead, and its value.

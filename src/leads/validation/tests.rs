@@ -97,7 +97,7 @@ fn pipelines() -> PipelineCopy {
 
 fn schema(dates: DateRules) -> SchemaView {
     let (properties, pipelines) = (Some(Arc::new(properties())), Some(Arc::new(pipelines())));
-    SchemaView { properties, pipelines, dates }
+    SchemaView { properties, rules: None, pipelines, dates }
 }
 
 fn map(properties: &[(&str, &str)]) -> BTreeMap<String, String> {

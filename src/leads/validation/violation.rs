@@ -29,6 +29,8 @@ pub enum ViolationKind {
     Owner,
     /// The value is no pipeline, or no stage of the pipeline.
     Pipeline,
+    /// The value violates a validation rule of the portal.
+    Rule,
     /// The association type does not belong to the association.
     AssociationType,
 }
@@ -57,7 +59,7 @@ pub(in crate::leads) struct Confirmation(u64);
 
 impl ViolationKind {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::UnknownProperty,
         Self::ReadOnly,
         Self::IdProperty,
@@ -69,6 +71,7 @@ impl ViolationKind {
         Self::Length,
         Self::Owner,
         Self::Pipeline,
+        Self::Rule,
         Self::AssociationType,
     ];
 
@@ -86,6 +89,7 @@ impl ViolationKind {
             Self::Length => "length",
             Self::Owner => "owner",
             Self::Pipeline => "pipeline",
+            Self::Rule => "rule",
             Self::AssociationType => "association_type",
         }
     }
@@ -94,7 +98,7 @@ impl ViolationKind {
     /// can be added.
     fn depends_on_value(self) -> bool {
         match self {
-            Self::Option | Self::Pipeline | Self::AssociationType => true,
+            Self::Option | Self::Pipeline | Self::Rule | Self::AssociationType => true,
             Self::UnknownProperty
             | Self::ReadOnly
             | Self::IdProperty
@@ -156,6 +160,7 @@ impl Violation {
         match (self.kind, &self.object_type) {
             (ViolationKind::AssociationType, Some(to)) => PartKey::AssociationTypes(to.clone()),
             (ViolationKind::Pipeline, _) => PartKey::Pipelines,
+            (ViolationKind::Rule, _) => PartKey::ValidationRules,
             (
                 ViolationKind::UnknownProperty
                 | ViolationKind::ReadOnly

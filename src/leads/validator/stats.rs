@@ -25,13 +25,13 @@ pub struct ValidationSnapshot {
     /// Number of writes by outcome.
     pub outcomes: [(ValidationOutcome, u64); 5],
     /// Number of violations of writes that were warned about or refused, by kind.
-    pub violations: [(ViolationKind, u64); 12],
+    pub violations: [(ViolationKind, u64); 13],
 }
 
 #[derive(Debug, Default)]
 pub(super) struct ValidationStats {
     outcomes: [AtomicU64; 5],
-    violations: [AtomicU64; 12],
+    violations: [AtomicU64; 13],
 }
 
 // === impl ValidationOutcome ===

@@ -81,6 +81,14 @@ impl<'a> Writes<'a> {
         }
     }
 
+    /// Part of the schema that is checked if there is a copy, and not read.
+    pub(super) fn known_part(&self) -> Option<PartKey> {
+        match self {
+            Self::Leads(_) => Some(PartKey::ValidationRules),
+            Self::Associations { .. } => None,
+        }
+    }
+
     /// The violations of each write that has some, with its index.
     pub(super) fn violations(
         &self,

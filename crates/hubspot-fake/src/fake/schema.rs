@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::FakeHubspot;
 use crate::{
     owners::StoredOwner,
+    rules::ValidationRule,
     schema::{Property, StoredPipeline},
 };
 
@@ -59,6 +60,14 @@ impl FakeHubspot {
     pub fn require_when(&self, name: &str, when: &str, value: &str) {
         if let Some(property) = self.account.lock().store.properties.get_mut(name) {
             property.required_when = Some((when.to_owned(), value.to_owned()));
+        }
+    }
+
+    /// Adds a validation rule of a property, such as `MAX_LENGTH` with the argument `10`.
+    pub fn add_validation_rule(&self, name: &str, kind: &str, arguments: &[&str]) {
+        if let Some(property) = self.account.lock().store.properties.get_mut(name) {
+            let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+            property.rules.push(ValidationRule { kind: kind.to_owned(), arguments });
         }
     }
 

@@ -111,3 +111,28 @@ fn a_body_without_a_list_has_no_results() {
         assert!(read::<WireProperty>(body).0.into_properties().is_none(), "{body}");
     }
 }
+
+#[test]
+fn rules_are_read_by_property() {
+    let body = r#"{"results":[
+        {"propertyName":"age","propertyValidationRules":[
+            {"ruleType":"MIN_NUMBER","ruleArguments":["1"],"shouldApplyNormalization":true},
+            {"ruleType":"REGEX","ruleArguments":null},{"ruleArguments":["2"]}]},
+        {"propertyName":"none"},{"propertyValidationRules":[]}]}"#;
+    let (list, losses) = read::<WirePropertyRules>(body);
+    let Some(SchemaPage::ValidationRules(all)) = list.into_rules() else { panic!("rules") };
+    assert_eq!(losses, 0);
+    let rule = |kind: &str, arguments: &[&str], is_normalized| ValidationRule {
+        kind: kind.to_owned(),
+        arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+        is_normalized,
+    };
+    let rules = vec![rule("MIN_NUMBER", &["1"], true), rule("REGEX", &[], false)];
+    let properties = ["age", "none"].map(str::to_owned);
+    let expected: Vec<PropertyRules> = properties
+        .into_iter()
+        .zip([rules, Vec::new()])
+        .map(|(property, rules)| PropertyRules { property, rules })
+        .collect();
+    assert_eq!(all, expected);
+}

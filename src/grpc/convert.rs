@@ -13,16 +13,15 @@ mod response;
 pub(crate) mod schema;
 mod size;
 mod typed;
+mod writes;
 
 pub(crate) use self::{
     associations::{associate, batch_associate, batch_dissociate, dissociate, list_associations},
     batch::{BatchInputs, InputField, trace_ids},
     fit::ResponseFit,
     import::{import_row, import_settings},
-    request::{
-        archive, batch_archive, batch_create, batch_get, batch_update, batch_upsert, create,
-        export, get, list, search, update, upsert,
-    },
+    request::{archive, batch_archive, batch_get, export, get, list, search},
     size::lead_size,
     typed::{PropertyForm, TypedNames, TypedWrite},
+    writes::{batch_create, batch_update, batch_upsert, create, update, upsert},
 };

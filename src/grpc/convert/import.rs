@@ -3,8 +3,8 @@
 use prost::Message as _;
 
 use super::{
-    request::{archive, create, update, upsert},
-    typed::TypedNames,
+    request::archive,
+    writes::{create_row, update_row, upsert_row},
 };
 use crate::{
     grpc::{pb, validate::FieldFaults},
@@ -61,9 +61,9 @@ pub(crate) fn import_row(row: pb::ImportRow) -> Result<ImportRow, Error> {
 fn row_write(write: Option<pb::import_row::Write>) -> Result<RowWrite, Error> {
     use pb::import_row::Write;
     match write {
-        Some(Write::Create(input)) => row_create(input),
-        Some(Write::Update(input)) => row_update(input),
-        Some(Write::Upsert(input)) => row_upsert(input),
+        Some(Write::Create(input)) => create_row(input),
+        Some(Write::Update(input)) => update_row(input),
+        Some(Write::Upsert(input)) => upsert_row(input),
         Some(Write::Archive(pb::LeadArchive { id })) => {
             let request =
                 pb::ArchiveLeadRequest { id, request_id: String::new(), validate_only: false };
@@ -74,83 +74,6 @@ fn row_write(write: Option<pb::import_row::Write>) -> Result<RowWrite, Error> {
             "is required: create, update, upsert or archive",
         )])),
     }
-}
-
-fn row_create(input: pb::LeadCreate) -> Result<RowWrite, Error> {
-    let names = TypedNames::new(&input);
-    let pb::LeadCreate {
-        properties,
-        primary_contact_id,
-        associations,
-        object_write_trace_id,
-        contact,
-        labels,
-        typed_properties,
-    } = input;
-    let request = pb::CreateLeadRequest {
-        properties,
-        primary_contact_id,
-        associations,
-        request_id: String::new(),
-        object_write_trace_id,
-        contact,
-        validate_only: false,
-        labels,
-        typed_properties,
-    };
-    Ok(RowWrite::Create(create(request).map_err(|error| names.rename(error))?.0))
-}
-
-fn row_update(input: pb::LeadUpdate) -> Result<RowWrite, Error> {
-    let names = TypedNames::new(&input);
-    let pb::LeadUpdate {
-        id,
-        id_property,
-        properties,
-        object_write_trace_id,
-        labels,
-        typed_properties,
-    } = input;
-    let request = pb::UpdateLeadRequest {
-        id,
-        id_property,
-        properties,
-        request_id: String::new(),
-        object_write_trace_id,
-        validate_only: false,
-        labels,
-        typed_properties,
-    };
-    Ok(RowWrite::Update(update(request).map_err(|error| names.rename(error))?.0))
-}
-
-fn row_upsert(input: pb::LeadUpsert) -> Result<RowWrite, Error> {
-    let names = TypedNames::new(&input);
-    let pb::LeadUpsert {
-        id,
-        id_property,
-        properties,
-        object_write_trace_id,
-        primary_contact_id,
-        associations,
-        contact,
-        labels,
-        typed_properties,
-    } = input;
-    let request = pb::UpsertLeadRequest {
-        id,
-        id_property,
-        properties,
-        request_id: String::new(),
-        object_write_trace_id,
-        primary_contact_id,
-        associations,
-        contact,
-        validate_only: false,
-        labels,
-        typed_properties,
-    };
-    Ok(RowWrite::Upsert(upsert(request).map_err(|error| names.rename(error))?.0))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -30,6 +31,8 @@ type walk struct {
 	leads   leadsdv1.LeadsServiceClient
 	quota   leadsdv1.QuotaServiceClient
 	contact string
+	// email is the address of the contact, and owner that of an owner.
+	email, owner string
 	// word is unique to this run and part of the name of every lead.
 	word string
 }
@@ -39,30 +42,30 @@ func main() {
 	var server Server
 	address := flag.String("address", "127.0.0.1:50051", "one address, a dns:/// target, or several addresses with commas")
 	contact := flag.String("contact", "101", "record id of a contact that leads can be about")
+	email := flag.String("email", "ada@example.com", "address of that contact")
+	owner := flag.String("owner", "sales@example.com", "address of an owner")
 	flag.StringVar(&server.CAFile, "ca-file", "", "PEM file of the CA of the service; turns TLS on")
 	flag.StringVar(&server.Name, "server-name", "localhost", "name in the certificate, when several addresses are given")
 	flag.StringVar(&server.TokenFile, "token-file", "", "file with the bearer token, read for every call")
 	flag.Parse()
 	server.Addresses = strings.Split(*address, ",")
 
-	if err := run(server, *contact); err != nil {
+	w := &walk{contact: *contact, email: *email, owner: *owner}
+	if err := w.run(server); err != nil {
 		log.Fatalf("go: %v", err)
 	}
 	fmt.Println("go: all as expected")
 }
 
-func run(server Server, contact string) error {
+func (w *walk) run(server Server) error {
 	connection, err := server.Connect()
 	if err != nil {
 		return err
 	}
 	defer connection.Close()
-	w := &walk{
-		leads:   leadsdv1.NewLeadsServiceClient(connection),
-		quota:   leadsdv1.NewQuotaServiceClient(connection),
-		contact: contact,
-		word:    "go" + strings.ToLower(rand.Text()),
-	}
+	w.leads = leadsdv1.NewLeadsServiceClient(connection)
+	w.quota = leadsdv1.NewQuotaServiceClient(connection)
+	w.word = "go" + strings.ToLower(rand.Text())
 	// Metadata of every call: portal, priority and caller.
 	ctx := metadata.AppendToOutgoingContext(context.Background(),
 		"leadsd-portal", "default",
@@ -74,6 +77,7 @@ func run(server Server, contact string) error {
 		run  func(context.Context) error
 	}{
 		{"create", w.create},
+		{"names", w.names},
 		{"batch", w.batch},
 		{"search", w.search},
 		{"portals and priorities", func(ctx context.Context) error { return w.portals(ctx, server) }},
@@ -128,6 +132,74 @@ func (w *walk) create(ctx context.Context) error {
 		return fmt.Errorf("read something else: %v", lead)
 	}
 	fmt.Printf("read %q of %s\n", lead.GetProperties()["hs_lead_name"], lead.GetCreateTime().AsTime())
+	return nil
+}
+
+// names writes and reads a lead by labels and e-mail addresses, without ids.
+func (w *walk) names(ctx context.Context) error {
+	const stage, owner = "hs_pipeline_stage", "hubspot_owner_id"
+	request := &leadsdv1.CreateLeadRequest{
+		Properties:   map[string]string{"hs_lead_name": "By names of " + w.word},
+		Labels:       map[string]string{stage: "conected", owner: w.owner},
+		Contact:      &leadsdv1.ContactReference{Key: &leadsdv1.ContactReference_Email{Email: w.email}},
+		ValidateOnly: true,
+	}
+	// Validation writes nothing. A violation names the field and the nearest label.
+	_, err := w.leads.CreateLead(ctx, request)
+	if err := expect(err, codes.InvalidArgument, "INVALID_REQUEST"); err != nil {
+		return err
+	}
+	fields := FailureOf(err).Fields
+	if len(fields) != 1 || fields[0].GetField() != `labels["hs_pipeline_stage"]` ||
+		!strings.Contains(fields[0].GetDescription(), "connected") {
+		return fmt.Errorf("the wrong fields: %v", fields)
+	}
+	request.Labels[stage] = "connected"
+	valid, err := w.leads.CreateLead(ctx, request)
+	if err != nil {
+		return err
+	}
+	if valid.GetLead() != nil {
+		return fmt.Errorf("the validation wrote a lead: %v", valid)
+	}
+	request.ValidateOnly = false
+	request.RequestId = rand.Text()
+	written, err := w.leads.CreateLead(ctx, request)
+	if err != nil {
+		return err
+	}
+	id := written.GetLead().GetId()
+
+	read, err := w.leads.GetLead(ctx, &leadsdv1.GetLeadRequest{
+		Id: id, Properties: []string{stage, owner}, Display: true,
+	})
+	if err != nil {
+		return err
+	}
+	labels := read.GetLead().GetLabels()
+	if !maps.Equal(labels, map[string]string{stage: "connected", owner: w.owner}) {
+		return fmt.Errorf("read something else: %v", read)
+	}
+	// The contact that the address named is the primary one. Associating it again has no effect.
+	_, err = w.leads.AssociateLead(ctx, &leadsdv1.AssociateLeadRequest{
+		LeadId: id, ObjectType: "contacts", ToId: w.contact, TypeLabels: []string{"Primary"},
+	})
+	if err != nil {
+		return err
+	}
+	page, err := w.leads.ListLeadAssociations(ctx, &leadsdv1.ListLeadAssociationsRequest{
+		LeadId: id, ObjectType: "contacts",
+	})
+	if err != nil {
+		return err
+	}
+	isOurs := func(object *leadsdv1.AssociatedObject) bool {
+		return object.GetId() == w.contact && object.GetLabel() == "Primary"
+	}
+	if !slices.ContainsFunc(page.GetObjects(), isOurs) {
+		return fmt.Errorf("another contact: %v", page)
+	}
+	fmt.Printf("created %s by names: %v\n", id, labels)
 	return nil
 }
 

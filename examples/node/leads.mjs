@@ -12,6 +12,10 @@ const { values: given } = parseArgs({
     address: { type: 'string', default: '127.0.0.1:50051' },
     // Contact for created leads.
     contact: { type: 'string', default: '101' },
+    // Address of that contact.
+    email: { type: 'string', default: 'ada@example.com' },
+    // Address of an owner.
+    owner: { type: 'string', default: 'sales@example.com' },
     // The CA of the service; turns TLS on.
     'ca-file': { type: 'string' },
     // Name in the certificate, when addresses are given.
@@ -62,6 +66,42 @@ async function create() {
   assert.ok(lead.associations.contacts.objects.some((object) => object.id === given.contact))
   const time = new Date(lead.createTime.seconds * 1000)
   console.log(`read '${lead.properties.hs_lead_name}' of ${time.toISOString()}`)
+}
+
+// Writes and reads a lead by labels and e-mail addresses, without ids.
+async function names() {
+  const request = {
+    properties: { hs_lead_name: `By names of ${word}` },
+    labels: { hs_pipeline_stage: 'conected', hubspot_owner_id: given.owner },
+    contact: { email: given.email },
+    validateOnly: true,
+  }
+  // Validation writes nothing. A violation names the field and the nearest label.
+  const failure = await fails('INVALID_ARGUMENT', 'INVALID_REQUEST', leads('createLead', request))
+  const [{ field, description }] = failure.fields
+  assert.equal(field, 'labels["hs_pipeline_stage"]')
+  assert.ok(description.includes('connected'), description)
+  request.labels.hs_pipeline_stage = 'connected'
+  assert.ok(!(await leads('createLead', request)).response.lead)
+  const written = await leads('createLead', {
+    ...request,
+    validateOnly: false,
+    requestId: randomUUID(),
+  })
+  const { id } = written.response.lead
+
+  const properties = ['hs_pipeline_stage', 'hubspot_owner_id']
+  const { lead } = (await leads('getLead', { id, properties, display: true })).response
+  assert.deepEqual(
+    { ...lead.labels },
+    { hs_pipeline_stage: 'connected', hubspot_owner_id: given.owner },
+  )
+  // The contact that the address named is the primary one. Associating it again has no effect.
+  const contacts = { leadId: id, objectType: 'contacts' }
+  await leads('associateLead', { ...contacts, toId: given.contact, typeLabels: ['Primary'] })
+  const { objects } = (await leads('listLeadAssociations', contacts)).response
+  assert.ok(objects.some((to) => to.id === given.contact && to.label === 'Primary'))
+  console.log(`created ${id} by names: ${JSON.stringify(lead.labels)}`)
 }
 
 // Creates many: one result per input, in input order.
@@ -212,7 +252,7 @@ async function fails(code, reason, answer) {
   return failure
 }
 
-for (const step of [create, batch, search, portals, errors, limits, deadline, balancing]) {
+for (const step of [create, names, batch, search, portals, errors, limits, deadline, balancing]) {
   await step()
 }
 clients.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from leadsd.v1 import (
+    lead_pb2,
     leads_service_pb2 as pb,
     leads_service_pb2_grpc,
     quota_service_pb2,
@@ -21,11 +22,11 @@ from failure import Failure, retry
 class Walk:
     """Client and its state."""
 
-    def __init__(self, server: Server, channel: grpc.Channel, contact: str) -> None:
+    def __init__(self, server: Server, channel: grpc.Channel, given: argparse.Namespace) -> None:
         self.server = server
         self.leads = leads_service_pb2_grpc.LeadsServiceStub(channel)
         self.quota = quota_service_pb2_grpc.QuotaServiceStub(channel)
-        self.contact = contact
+        self.contact, self.email, self.owner = given.contact, given.email, given.owner
         # Unique word in the name of every lead of this run.
         self.word = "python" + uuid.uuid4().hex
         # Metadata of every call: portal, priority and caller.
@@ -60,6 +61,54 @@ class Walk:
         assert lead.properties["hs_lead_label"] == "HOT", lead
         assert self.contact in [to.id for to in lead.associations["contacts"].objects], lead
         print(f"read {lead.properties['hs_lead_name']!r} of {lead.create_time.ToDatetime()}")
+
+    def names(self) -> None:
+        """Writes and reads a lead by labels and e-mail addresses, without ids."""
+        request = pb.CreateLeadRequest(
+            properties={"hs_lead_name": f"By names of {self.word}"},
+            labels={"hs_pipeline_stage": "conected", "hubspot_owner_id": self.owner},
+            contact=lead_pb2.ContactReference(email=self.email),
+            validate_only=True,
+        )
+        # Validation writes nothing. A violation names the field and the nearest label.
+        failure = expect(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "INVALID_REQUEST",
+            lambda: self.leads.CreateLead(request, metadata=self.metadata),
+        )
+        stage = 'labels["hs_pipeline_stage"]'
+        assert list(failure.fields) == [stage] and "connected" in failure.fields[stage], failure
+        request.labels["hs_pipeline_stage"] = "connected"
+        valid = self.leads.CreateLead(request, metadata=self.metadata)
+        assert not valid.HasField("lead"), valid
+        request.validate_only = False
+        request.request_id = str(uuid.uuid4())
+        lead_id = self.leads.CreateLead(request, metadata=self.metadata).lead.id
+
+        lead = self.leads.GetLead(
+            pb.GetLeadRequest(
+                id=lead_id, properties=["hs_pipeline_stage", "hubspot_owner_id"], display=True
+            ),
+            metadata=self.metadata,
+        ).lead
+        expected = {"hs_pipeline_stage": "connected", "hubspot_owner_id": self.owner}
+        assert dict(lead.labels) == expected, lead
+        # The contact that the address named is the primary one. Associating it again has no effect.
+        self.leads.AssociateLead(
+            pb.AssociateLeadRequest(
+                lead_id=lead_id,
+                object_type="contacts",
+                to_id=self.contact,
+                type_labels=["Primary"],
+            ),
+            metadata=self.metadata,
+        )
+        contacts = self.leads.ListLeadAssociations(
+            pb.ListLeadAssociationsRequest(lead_id=lead_id, object_type="contacts"),
+            metadata=self.metadata,
+        ).objects
+        assert (self.contact, "Primary") in [(to.id, to.label) for to in contacts], contacts
+        print(f"created {lead_id} by names: {dict(lead.labels)}")
 
     def batch(self) -> None:
         """Creates many: one result per input, in input order."""
@@ -218,6 +267,8 @@ def main() -> None:
         help="one address, a dns:/// target, or several addresses with commas",
     )
     options.add_argument("--contact", default="101", help="a contact that leads can be about")
+    options.add_argument("--email", default="ada@example.com", help="address of that contact")
+    options.add_argument("--owner", default="sales@example.com", help="address of an owner")
     options.add_argument("--ca-file", type=Path, help="the CA of the service; turns TLS on")
     options.add_argument("--server-name", default="localhost", help="name in the certificate")
     options.add_argument("--token-file", type=Path, help="the bearer token, read for every call")
@@ -226,8 +277,9 @@ def main() -> None:
         tuple(given.address.split(",")), given.ca_file, given.server_name, given.token_file
     )
     with server.connect() as channel:
-        walk = Walk(server, channel, given.contact)
+        walk = Walk(server, channel, given)
         walk.create()
+        walk.names()
         walk.batch()
         walk.search()
         walk.portals()

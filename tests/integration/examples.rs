@@ -7,7 +7,7 @@ use std::{path::PathBuf, process::Command, sync::Arc, time::Duration};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use leadsd_base::{secret::SECRET_MARKER, time::SystemClock};
-use leadsd_hubspot_fake::{FakeHubspot, READ, WRITE};
+use leadsd_hubspot_fake::{CONTACTS_READ, FakeHubspot, OWNERS, READ, WRITE};
 use leadsd_testkit::{Dev, FREE, Process};
 use leadsd_vault_fake::FakeVault;
 use serde_json::json;
@@ -91,11 +91,12 @@ impl Replicas {
         let hubspot = FakeHubspot::start(free(), Arc::new(SystemClock)).await.unwrap();
         let vault = FakeVault::start(free()).await.unwrap();
         let contact = hubspot.add_contact("ada@example.com");
+        hubspot.add_owner("sales@example.com");
         // The clients search for leads that they have just written.
         hubspot.behave(|behaviour| behaviour.index_lag = Duration::ZERO);
         // Repeated calls may reach the other replica.
         hubspot.add_unique_property("request_key");
-        let token = hubspot.static_token(&[READ, WRITE]);
+        let token = hubspot.static_token(&[READ, WRITE, CONTACTS_READ, OWNERS]);
         vault.put("hubspot/default", json!({"access_token": token.expose()}));
 
         let authority = Authority::new();

@@ -1,7 +1,18 @@
 //! Example client for leadsd in Rust. It prints its results and fails if they are unexpected.
 
+/// Ends the step unless something holds.
+macro_rules! check {
+    ($holds:expr, $($otherwise:tt)+) => {
+        let holds: bool = $holds;
+        if !holds {
+            return Err(format!($($otherwise)+).into());
+        }
+    };
+}
+
 mod connect;
 mod failure;
+mod names;
 
 use std::{error::Error, time::Duration};
 
@@ -35,6 +46,12 @@ struct Options {
     /// Contact for created leads.
     #[arg(long, default_value = "101")]
     contact: String,
+    /// Address of that contact.
+    #[arg(long, default_value = "ada@example.com")]
+    email: String,
+    /// Address of an owner.
+    #[arg(long, default_value = "sales@example.com")]
+    owner: String,
 }
 
 /// Client and its state.
@@ -44,23 +61,15 @@ struct Walk {
     leads: LeadsServiceClient<Calling>,
     quota: QuotaServiceClient<Calling>,
     contact: String,
+    email: String,
+    owner: String,
     /// Unique word in the name of every lead of this run.
     word: String,
 }
 
-/// Ends the step unless something holds.
-macro_rules! check {
-    ($holds:expr, $($otherwise:tt)+) => {
-        let holds: bool = $holds;
-        if !holds {
-            return Err(format!($($otherwise)+).into());
-        }
-    };
-}
-
 #[tokio::main]
 async fn main() -> Done {
-    let Options { server, contact } = Options::parse();
+    let Options { server, contact, email, owner } = Options::parse();
     let word = format!("rust{:032x}", rand::random::<u128>());
     // Metadata of every call: portal, priority and caller.
     let caller = Caller {
@@ -79,9 +88,12 @@ async fn main() -> Done {
         server,
         channel,
         contact,
+        email,
+        owner,
         word,
     };
     walk.create().await?;
+    walk.names().await?;
     walk.batch().await?;
     walk.search().await?;
     walk.portals().await?;

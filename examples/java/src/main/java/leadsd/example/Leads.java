@@ -2,8 +2,10 @@ package leadsd.example;
 
 import com.google.protobuf.util.Durations;
 import com.google.protobuf.util.Timestamps;
+import leadsd.v1.AssociateLeadRequest;
 import leadsd.v1.AssociatedObject;
 import leadsd.v1.BatchCreateLeadsRequest;
+import leadsd.v1.ContactReference;
 import leadsd.v1.CreateLeadRequest;
 import leadsd.v1.Filter;
 import leadsd.v1.FilterGroup;
@@ -12,6 +14,7 @@ import leadsd.v1.GetLeadRequest;
 import leadsd.v1.GetQuotaRequest;
 import leadsd.v1.LeadCreate;
 import leadsd.v1.LeadsServiceGrpc;
+import leadsd.v1.ListLeadAssociationsRequest;
 import leadsd.v1.ListLeadsRequest;
 import leadsd.v1.QuotaCaller;
 import leadsd.v1.QuotaServiceGrpc;
@@ -45,6 +48,10 @@ import java.util.stream.Stream;
 public final class Leads {
   private final Server server;
   private final String contact;
+  // Address of the contact.
+  private final String email;
+  // Address of an owner.
+  private final String owner;
   // Unique word in the name of every lead of this run.
   private final String word = "java" + UUID.randomUUID().toString().replace("-", "");
   private final LeadsServiceGrpc.LeadsServiceBlockingStub anonymous;
@@ -52,9 +59,11 @@ public final class Leads {
   private final LeadsServiceGrpc.LeadsServiceFutureStub pending;
   private final QuotaServiceGrpc.QuotaServiceBlockingStub quota;
 
-  private Leads(Server server, ManagedChannel channel, String contact) {
+  private Leads(Server server, ManagedChannel channel, Map<String, String> given) {
     this.server = server;
-    this.contact = contact;
+    contact = given.get("--contact");
+    email = given.get("--email");
+    owner = given.get("--owner");
     // Metadata of every call: portal, priority and caller.
     var who =
         with(
@@ -106,6 +115,69 @@ public final class Leads {
     System.out.printf(
         "read '%s' of %s%n",
         lead.getPropertiesMap().get("hs_lead_name"), Timestamps.toString(lead.getCreateTime()));
+  }
+
+  /** Writes and reads a lead by labels and e-mail addresses, without ids. */
+  private void names() throws Exception {
+    var request =
+        CreateLeadRequest.newBuilder()
+            .putProperties("hs_lead_name", "By names of " + word)
+            .putLabels("hs_pipeline_stage", "conected")
+            .putLabels("hubspot_owner_id", owner)
+            .setContact(ContactReference.newBuilder().setEmail(email))
+            .setValidateOnly(true);
+    // Validation writes nothing. A violation names the field and the nearest label.
+    var misspelt = request.build();
+    var failure =
+        fails(
+            Status.Code.INVALID_ARGUMENT, "INVALID_REQUEST", () -> leads.createLead(misspelt));
+    var fields = failure.fields();
+    check(
+        fields.size() == 1
+            && fields.get(0).getField().equals("labels[\"hs_pipeline_stage\"]")
+            && fields.get(0).getDescription().contains("connected"),
+        "other fields",
+        failure);
+    request.putLabels("hs_pipeline_stage", "connected");
+    var valid = leads.createLead(request.build());
+    check(!valid.hasLead(), "the validation wrote a lead", valid);
+    request.setValidateOnly(false).setRequestId(UUID.randomUUID().toString());
+    var id = leads.createLead(request.build()).getLead().getId();
+
+    var lead =
+        leads
+            .getLead(
+                GetLeadRequest.newBuilder()
+                    .setId(id)
+                    .addProperties("hs_pipeline_stage")
+                    .addProperties("hubspot_owner_id")
+                    .setDisplay(true)
+                    .build())
+            .getLead();
+    var expected = Map.of("hs_pipeline_stage", "connected", "hubspot_owner_id", owner);
+    check(lead.getLabelsMap().equals(expected), "other labels", lead);
+    // The contact that the address named is the primary one. Associating it again has no effect.
+    leads.associateLead(
+        AssociateLeadRequest.newBuilder()
+            .setLeadId(id)
+            .setObjectType("contacts")
+            .setToId(contact)
+            .addTypeLabels("Primary")
+            .build());
+    var contacts =
+        leads
+            .listLeadAssociations(
+                ListLeadAssociationsRequest.newBuilder()
+                    .setLeadId(id)
+                    .setObjectType("contacts")
+                    .build())
+            .getObjectsList();
+    check(
+        contacts.stream()
+            .anyMatch(to -> to.getId().equals(contact) && to.getLabel().equals("Primary")),
+        "another contact",
+        contacts);
+    System.out.printf("created %s by names: %s%n", id, lead.getLabelsMap());
   }
 
   /** Creates many: one result per input, in input order. */
@@ -307,7 +379,8 @@ public final class Leads {
   /** Options come as {@code --name value}; README.md in the folder above says which. */
   public static void main(String[] arguments) throws Exception {
     var given = new HashMap<>(Map.of(
-        "--address", "127.0.0.1:50051", "--contact", "101", "--server-name", "localhost"));
+        "--address", "127.0.0.1:50051", "--contact", "101", "--server-name", "localhost",
+        "--email", "ada@example.com", "--owner", "sales@example.com"));
     for (int at = 0; at + 1 < arguments.length; at += 2) {
       given.put(arguments[at], arguments[at + 1]);
     }
@@ -319,8 +392,9 @@ public final class Leads {
             given.containsKey("--token-file") ? Path.of(given.get("--token-file")) : null);
     var channel = server.connect();
     try {
-      var walk = new Leads(server, channel, given.get("--contact"));
+      var walk = new Leads(server, channel, given);
       walk.create();
+      walk.names();
       walk.batch();
       walk.search();
       walk.portals();

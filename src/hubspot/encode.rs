@@ -1,4 +1,8 @@
 //! Encodes requests as HTTP requests: method, URL and JSON body.
+//!
+//! Method and path are in the table of operations; the types of JSON are here and in `wire`.
+
+mod contacts;
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -14,7 +18,7 @@ use crate::{
     config::ApiVersion,
     leads::{
         BatchRead, CreateLead, Direction, Error, FieldFault, Filter, LeadId, ListAssociations,
-        Request, SearchLeads, Selection, UpdateLead, contacts::ContactEmail, schema::SchemaRead,
+        Request, SearchLeads, Selection, UpdateLead, schema::SchemaRead,
     },
 };
 
@@ -187,10 +191,8 @@ impl RequestEncoder {
                 (list.lead.as_str(), association_page(list), None)
             }
             Request::ReadSchema(read) => schema_read(read),
-            Request::FindContacts(emails) => contact_lookup(emails),
-            Request::CreateContacts(contacts) => {
-                ("", Query::new(), Some(wire::contact_creation(contacts)))
-            }
+            Request::FindContacts(emails) => contacts::lookup(emails),
+            Request::CreateContacts(inputs) => contacts::creation(inputs),
         };
         HttpRequest {
             method: operation.spec().method.clone(),
@@ -382,11 +384,6 @@ fn schema_read(read: &SchemaRead) -> (&str, Query<'_>, Option<Value>) {
         }
         SchemaRead::AssociationTypes { to } => (to, Query::new(), None),
     }
-}
-
-/// Query and body of a lookup of contacts. Addresses are personal data, so none is in the URL.
-fn contact_lookup(emails: &[ContactEmail]) -> (&'static str, Query<'static>, Option<Value>) {
-    ("", vec![("archived", flag(false))], Some(wire::contact_lookup(emails)))
 }
 
 fn id_property(name: Option<&str>) -> Option<(&'static str, Cow<'_, str>)> {

@@ -26,12 +26,6 @@ trait WriteMessage: TypedWrite {
     fn convert(self, faults: &mut FieldFaults, place: IdPlace) -> (Option<Self::Write>, String);
 }
 
-/// Write whose trace id is in its content.
-trait SetTrace {
-    /// Sets the trace id of the caller.
-    fn set_trace(&mut self, trace_id: Option<String>);
-}
-
 /// Write of a lead that its caller may name.
 trait NamedLead {
     /// The name of the lead; `None` for a lead to create.
@@ -67,7 +61,7 @@ pub(crate) fn create(
         labels,
         typed_properties,
     };
-    single(input, &request_id)
+    single_create(input, &request_id)
 }
 
 pub(crate) fn update(
@@ -91,7 +85,7 @@ pub(crate) fn update(
         labels,
         typed_properties,
     };
-    single(input, &request_id)
+    single_update(input, &request_id)
 }
 
 pub(crate) fn upsert(
@@ -126,12 +120,12 @@ pub(crate) fn upsert(
 
 /// Converts a create in a row of an import.
 pub(super) fn create_row(input: pb::LeadCreate) -> Result<RowWrite, Error> {
-    row(input, |input| Ok(RowWrite::Create(single(input, "")?.0)))
+    row(input, |input| Ok(RowWrite::Create(single_create(input, "")?.0)))
 }
 
 /// Converts an update in a row of an import.
 pub(super) fn update_row(input: pb::LeadUpdate) -> Result<RowWrite, Error> {
-    row(input, |input| Ok(RowWrite::Update(single(input, "")?.0)))
+    row(input, |input| Ok(RowWrite::Update(single_update(input, "")?.0)))
 }
 
 /// Converts an upsert in a row of an import.
@@ -220,20 +214,6 @@ impl WriteMessage for pb::LeadUpsert {
     }
 }
 
-// === impl SetTrace ===
-
-impl SetTrace for Labelled<CreateLead> {
-    fn set_trace(&mut self, trace_id: Option<String>) {
-        self.input.trace_id = trace_id;
-    }
-}
-
-impl SetTrace for Labelled<UpdateLead> {
-    fn set_trace(&mut self, trace_id: Option<String>) {
-        self.input.trace_id = trace_id;
-    }
-}
-
 // === impl NamedLead ===
 
 impl NamedLead for CreateLead {
@@ -254,15 +234,24 @@ impl NamedLead for UpsertLead {
     }
 }
 
-/// Converts a single write.
-fn single<In>(input: In, request_id: &str) -> Result<SingleWrite<In::Write>, Error>
-where
-    In: WriteMessage,
-    In::Write: SetTrace,
-{
-    let ((mut write, trace_id), request_id) = single_parts(input, request_id)?;
-    write.set_trace(trace_id);
-    Ok((write, request_id))
+fn single_create(
+    input: pb::LeadCreate,
+    request_id: &str,
+) -> Result<SingleWrite<Labelled<CreateLead>>, Error> {
+    single(input, request_id, |mut create, trace_id| {
+        create.input.trace_id = trace_id;
+        create
+    })
+}
+
+fn single_update(
+    input: pb::LeadUpdate,
+    request_id: &str,
+) -> Result<SingleWrite<Labelled<UpdateLead>>, Error> {
+    single(input, request_id, |mut update, trace_id| {
+        update.input.trace_id = trace_id;
+        update
+    })
 }
 
 /// Converts a single upsert, which always has a trace id.
@@ -270,20 +259,22 @@ fn single_upsert(
     input: pb::LeadUpsert,
     request_id: &str,
 ) -> Result<SingleWrite<Labelled<Traced<UpsertLead>>>, Error> {
-    let ((upsert, trace_id), request_id) = single_parts(input, request_id)?;
-    Ok((traced(upsert, trace_id.unwrap_or_else(new_trace_id)), request_id))
+    single(input, request_id, |upsert, trace_id| {
+        traced(upsert, trace_id.unwrap_or_else(new_trace_id))
+    })
 }
 
-/// Converts a single write. Returns it with the trace id of its caller, and the request id.
-fn single_parts<In: WriteMessage>(
+/// Converts a single write. `with_trace` adds the trace id of the caller.
+fn single<In: WriteMessage, Out>(
     input: In,
     request_id: &str,
-) -> Result<SingleWrite<(In::Write, Option<String>)>, Error> {
+    with_trace: impl FnOnce(In::Write, Option<String>) -> Out,
+) -> Result<SingleWrite<Out>, Error> {
     let mut faults = FieldFaults::default();
     let request_id = faults.request_id(request_id);
     let (write, trace_id) = input.convert(&mut faults, IdPlace::Url);
     let trace_id = faults.trace_id("object_write_trace_id", &trace_id);
-    faults.finish(write.map(|write| ((write, trace_id), request_id)))
+    faults.finish(write.map(|write| (with_trace(write, trace_id), request_id)))
 }
 
 /// Converts the write of a row, whose errors have the paths of its typed properties.

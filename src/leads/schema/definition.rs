@@ -105,7 +105,7 @@ pub struct PropertyOption {
 pub struct PropertyRules {
     /// Internal name of the property.
     pub property: String,
-    /// Its rules.
+    /// Rules of the property.
     pub rules: Vec<ValidationRule>,
 }
 

@@ -384,6 +384,15 @@ fn valid_value(name: &str, random: &mut SmallRng) -> String {
             let count = random.random_range(1..=INTERESTS.len());
             INTERESTS.sample(random, count).copied().collect::<Vec<_>>().join(";")
         }
+        "rating" => {
+            let places = random.random_range(0..=2);
+            format!("{:.places$}", f64::from(random.random_range(-500i32..=1_000)) / 10.0)
+        }
+        "code" => {
+            let letters = ['0', '7', '9'];
+            let length = random.random_range(3..=12);
+            (0..length).map(|_| *letters.choose(random).unwrap()).collect()
+        }
         _ => {
             let letters = ['a', 'Z', ' ', 'ß', '漢', ';', ',', '\n', '"', '0'];
             let length = random.random_range(1..30);
@@ -393,23 +402,56 @@ fn valid_value(name: &str, random: &mut SmallRng) -> String {
     }
 }
 
+/// Properties of the random writes.
+const NAMES: [&str; 15] = [
+    "hs_lead_label",
+    "hs_lead_type",
+    "hs_pipeline_stage",
+    "budget",
+    "hs_lead_pipeline_value",
+    "is_vip",
+    "close_date",
+    "hs_next_activity_date",
+    "interests",
+    "hs_lead_source",
+    "hs_lead_disqualification_note",
+    "hubspot_owner_id",
+    "code",
+    "rating",
+    "odd",
+];
+
+/// Adds properties with validation rules, some of them of unknown types, and reads the rules.
+async fn add_rules(app: &TestApp) {
+    let rating = json!({"name": "rating", "type": "number", "fieldType": "number"});
+    app.hubspot.add_property(&rating);
+    for name in ["code", "odd"] {
+        app.hubspot.add_text_property(name);
+    }
+    for (property, kind, argument) in [
+        ("code", "MIN_LENGTH", "3"),
+        ("code", "MAX_LENGTH", "12"),
+        ("code", "ALPHANUMERIC", "NUMERIC_ONLY"),
+        ("rating", "MIN_NUMBER", "-50"),
+        ("rating", "MAX_NUMBER", "100"),
+        ("rating", "DECIMAL", "2"),
+        ("odd", "REGEX", "^never$"),
+        ("odd", "RULE_OF_TOMORROW", "1"),
+        ("odd", "MAX_LENGTH", "many"),
+        ("odd", "ALPHANUMERIC", "RUNES_ONLY"),
+        ("odd", "WHITESPACE", ""),
+    ] {
+        app.hubspot.add_validation_rule(property, kind, &[argument]);
+    }
+    let mut schema = SchemaServiceClient::connect(format!("http://{}", app.grpc)).await.unwrap();
+    let request = pb::ListLeadPropertiesRequest { validation_rules: true, ..Default::default() };
+    let listed = schema.list_lead_properties(request).await.unwrap().into_inner();
+    assert_eq!(listed.validation_rules_error, None);
+}
+
 /// 100,000 valid writes in full runs: the fake accepts each, and none is refused.
 #[tokio::test]
 async fn no_valid_write_is_refused() {
-    const NAMES: [&str; 12] = [
-        "hs_lead_label",
-        "hs_lead_type",
-        "hs_pipeline_stage",
-        "budget",
-        "hs_lead_pipeline_value",
-        "is_vip",
-        "close_date",
-        "hs_next_activity_date",
-        "interests",
-        "hs_lead_source",
-        "hs_lead_disqualification_note",
-        "hubspot_owner_id",
-    ];
     let app = TestApp::builder()
         .set("HUBSPOT__VALIDATE", "enforce")
         .set("QUOTA__BURST", "1000000")
@@ -418,6 +460,7 @@ async fn no_valid_write_is_refused() {
     app.hubspot.limit(|limits| limits.burst = 1_000_000);
     add_properties(&app);
     let owner = app.hubspot.add_owner("ada@example.com");
+    add_rules(&app).await;
     let mut client = app.leads.clone();
     let warm = pb::CreateLeadRequest { validate_only: true, ..app.create_request("Jane") };
     client.create_lead(warm).await.unwrap();
@@ -466,6 +509,9 @@ async fn no_valid_write_is_refused() {
     assert!(valid > unchecked, "{valid} and {unchecked}");
 }
 
+/// Types of rules with their arguments.
+type Rules = Vec<(String, Vec<String>)>;
+
 #[tokio::test]
 async fn rules_of_the_portal_are_listed_and_then_validated() {
     let app = started("enforce").await;
@@ -495,7 +541,7 @@ async fn rules_of_the_portal_are_listed_and_then_validated() {
         let listed = schema.list_lead_properties(list(true)).await.unwrap().into_inner();
         assert!(listed.validation_rules_fetch_time.is_some(), "{listed:?}");
         assert_eq!(listed.validation_rules_error, None);
-        let rules: Vec<(String, Vec<(String, Vec<String>)>)> = listed
+        let rules: Vec<(String, Rules)> = listed
             .properties
             .into_iter()
             .map(|own| {

@@ -25,11 +25,14 @@ impl ValidationRule {
         let argument = self.arguments.first()?;
         let number = |text: &str| text.parse::<f64>().ok();
         let length = number(&value.chars().count().to_string());
+        // An argument that is no number makes no rule.
+        let is_less = |a: Option<f64>, b: Option<f64>| a.zip(b).is_some_and(|(a, b)| a < b);
+        let bound = number(argument);
         let is_violated = match self.kind.as_str() {
-            "MIN_LENGTH" => length < number(argument),
-            "MAX_LENGTH" => length > number(argument),
-            "MIN_NUMBER" => number(value) < number(argument),
-            "MAX_NUMBER" => number(value) > number(argument),
+            "MIN_LENGTH" => is_less(length, bound),
+            "MAX_LENGTH" => is_less(bound, length),
+            "MIN_NUMBER" => is_less(number(value), bound),
+            "MAX_NUMBER" => is_less(bound, number(value)),
             "ALPHANUMERIC" if argument == "NUMERIC_ONLY" => !value.chars().all(char::is_numeric),
             _ => false,
         };

@@ -244,7 +244,7 @@ fn example_calls(upstream: &DevUpstream) -> Vec<(String, &'static str)> {
             let Fake { hubspot, contacts, .. } = fakes.first();
             let id = hubspot.first_lead().unwrap_or_default();
             let get = format!(
-                r#"{{"id":"{id}","properties":["hs_lead_name","hs_pipeline_stage"],"associations":["contacts"]}}"#
+                r#"{{"id":"{id}","properties":["hs_lead_name","hs_pipeline_stage"],"associations":["contacts"],"display":true}}"#
             );
             let update = format!(r#"{{"id":"{id}","properties":{{"hs_lead_label":"COLD"}}}}"#);
             let archive = format!(r#"{{"id":"{id}"}}"#);

@@ -116,6 +116,7 @@ impl World {
             guard: Guard::default(),
             search: RejectionSearch::default(),
             is_row: false,
+            may_create_contacts: false,
         }
     }
 
@@ -591,6 +592,7 @@ async fn validation_rules_take_the_shared_call_and_leave_the_others() {
     let lists = world.schemas.association_types(&ctx, &types, DEFAULT_MAX_AGE).await;
     assert_eq!(lists[0].1.as_ref().unwrap().fetch_time, None);
     advance(Duration::from_secs(601)).await;
+    let ctx = world.context();
     assert!(world.schemas.association_types(&ctx, &types, DEFAULT_MAX_AGE).await[0].1.is_ok());
     assert_eq!(world.calls(), 5);
 }

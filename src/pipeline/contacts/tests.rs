@@ -2,6 +2,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "an account answers a few requests")]
 
 mod missing;
+mod names;
 
 use std::time::Duration;
 

@@ -7,7 +7,8 @@ use tokio::time::advance;
 use super::*;
 use crate::leads::{
     AssociationAction, AssociationCategory, AssociationChange, AssociationLabel, AssociationType,
-    Filter, FilterGroup, FilterOperator, FilterPosition, Labels, SideEffect, Validated,
+    Filter, FilterGroup, FilterOperator, FilterPosition, Labels, Portal, PortalName,
+    PortalSettings, SideEffect, Upstream, Validated,
     schema::{
         AssociationTypeDefinition, Owner, Pipeline, PipelineStage, PropertyDefinition,
         PropertyOption, SchemaPage, SchemaRead,
@@ -366,4 +367,48 @@ async fn filters_by_label_are_sent_with_ids() {
     let error = world.service.search_page(&ctx, search(vec![at(2)]), Vec::new()).await.unwrap_err();
     assert_eq!(error.fields()[0].field, "filter_groups[0].filters[2].value");
     assert_eq!(world.sent().len(), 1);
+}
+
+/// HubSpot that does not respond.
+#[derive(Debug)]
+struct Silent;
+
+#[async_trait::async_trait]
+impl Upstream for Silent {
+    async fn call(&self, _: &CallContext, _: Request) -> Result<Response, Error> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_waits_three_seconds_for_labels_and_old_ones_serve_while_hubspot_is_down() {
+    let lead = Lead {
+        properties: BTreeMap::from([
+            (STAGE.to_owned(), "1".to_owned()),
+            (OWNER.to_owned(), "9".to_owned()),
+        ]),
+        ..named("1")
+    };
+    let world = World::new();
+    let base = world.context();
+    let silent = Portal {
+        name: PortalName::parse("silent").unwrap(),
+        upstream: Arc::new(Silent),
+        settings: PortalSettings::default(),
+    };
+    let ctx = CallContext { portal: Arc::new(silent), ..base };
+    let start = tokio::time::Instant::now();
+    let labels = world.service.labels(&ctx, std::iter::once(&lead)).await;
+    assert_eq!(start.elapsed(), Duration::from_secs(3));
+    assert_eq!(labels.error().unwrap().reason(), Reason::DeadlineExceeded);
+    assert!(labels.add_to(lead.clone().into()).labels.is_empty());
+
+    let names = |own: Arc<Lead>| own.labels.values().cloned().collect::<Vec<_>>();
+    let labels = world.service.labels(&world.context(), std::iter::once(&lead)).await;
+    assert_eq!(names(labels.add_to(lead.clone().into())), ["Connected", "ada@example.com"]);
+    *world.is_down.lock() = true;
+    advance(Duration::from_secs(3_600)).await;
+    let labels = world.service.labels(&world.context(), std::iter::once(&lead)).await;
+    assert!(labels.error().is_none());
+    assert_eq!(names(labels.add_to(lead.clone().into())), ["Connected", "ada@example.com"]);
 }

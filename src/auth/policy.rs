@@ -24,6 +24,8 @@ pub struct Rights {
     pub export: bool,
     /// True if the caller may import leads, if it may write them.
     pub import: bool,
+    /// True if the caller may create contacts with new leads, if it may write leads.
+    pub create_contacts: bool,
     /// Weight of the caller in the fair queue for quota.
     pub weight: u32,
 }
@@ -47,12 +49,24 @@ struct Rule {
 
 impl Rights {
     /// No rights.
-    pub const NONE: Self =
-        Self { access: Access::None, quota: false, export: false, import: false, weight: 1 };
+    pub const NONE: Self = Self {
+        access: Access::None,
+        quota: false,
+        export: false,
+        import: false,
+        create_contacts: false,
+        weight: 1,
+    };
 
     /// All rights, of a service that does not authenticate its callers.
-    pub const ALL: Self =
-        Self { access: Access::Write, quota: true, export: true, import: true, weight: 1 };
+    pub const ALL: Self = Self {
+        access: Access::Write,
+        quota: true,
+        export: true,
+        import: true,
+        create_contacts: true,
+        weight: 1,
+    };
 
     /// Reports whether there is any right. Only then may the caller learn that the portal exists.
     pub fn any(&self) -> bool {
@@ -68,6 +82,11 @@ impl Rights {
     pub fn may_import(&self) -> bool {
         self.import && self.access >= Access::Write
     }
+
+    /// Reports whether the caller may create contacts with new leads.
+    pub fn may_create_contacts(&self) -> bool {
+        self.create_contacts && self.access >= Access::Write
+    }
 }
 
 // === impl Policies ===
@@ -77,12 +96,15 @@ impl Policies {
     pub fn new<'a>(policies: impl Iterator<Item = &'a Policy>) -> Self {
         let mut exact: HashMap<String, Vec<Rule>> = HashMap::new();
         let mut prefixes: HashMap<String, Vec<Rule>> = HashMap::new();
-        for Policy { callers, portals, access, quota, export, import, weight } in policies {
+        for policy in policies {
+            let Policy { callers, portals, access, quota, export, import, create_contacts, weight } =
+                policy;
             let rights = Rights {
                 access: *access,
                 quota: *quota,
                 export: *export,
                 import: *import,
+                create_contacts: *create_contacts,
                 weight: *weight,
             };
             for callers in callers {

@@ -33,6 +33,7 @@ impl Raw {
             policy.quota.get_or_insert(false);
             policy.export.get_or_insert(false);
             policy.import.get_or_insert(false);
+            policy.create_contacts.get_or_insert(false);
             policy.weight.get_or_insert(WEIGHT);
         }
         for (name, portal) in &mut self.portals {

@@ -246,6 +246,8 @@ pub(super) struct Policy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) import: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) create_contacts: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) weight: Option<usize>,
 }
 

@@ -251,6 +251,7 @@ portals = ["default"]
 access = "write"
 export = true
 import = true
+create_contacts = true
 weight = 3
 [policy.everyone]
 callers = ["*"]
@@ -275,12 +276,12 @@ fn authentication_and_policies_are_parsed() {
     let billing = &config.policy["billing"];
     assert_eq!(billing.callers[1], CallerPattern::Exact("billing".to_owned()));
     assert_eq!((billing.access, billing.quota, billing.weight), (Access::Write, false, 3));
-    assert!(billing.export && billing.import);
+    assert!(billing.export && billing.import && billing.create_contacts);
     assert_eq!(billing.portals, Some(vec![PortalName::parse("default").unwrap()]));
     let everyone = &config.policy["everyone"];
     assert_eq!(everyone.callers, [CallerPattern::Prefix(String::new())]);
     assert_eq!((everyone.access, everyone.quota, everyone.weight), (Access::None, true, 1));
-    assert!(!everyone.export && !everyone.import);
+    assert!(!everyone.export && !everyone.import && !everyone.create_contacts);
     assert_eq!(everyone.portals, None);
 }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::{
     charge::MemoryAccount,
     cost::CostMeter,
-    error::Error,
+    error::{Error, Reason},
     rejection_search::RejectionSearch,
     request::{Request, Response},
 };
@@ -40,6 +40,8 @@ pub struct CallContext {
     pub search: RejectionSearch,
     /// True for one row of an import. The audit event is that of its stream.
     pub is_row: bool,
+    /// True if the caller may create contacts with new leads.
+    pub may_create_contacts: bool,
     /// Account to which the call's memory is charged.
     pub memory: Arc<dyn MemoryAccount>,
     /// Resource that is held until the last clone of this context is dropped. A write outlives a
@@ -109,6 +111,16 @@ impl CallContext {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let margin = (left / 10).min(MAX_BATCH_MARGIN);
         Self { deadline: self.deadline - margin, ..self.clone() }
+    }
+
+    /// Error of a lead whose contact is to be created. `None` if the caller may create contacts.
+    pub fn contact_refusal(&self) -> Option<Error> {
+        let text = format!(
+            "contact.create_if_missing: the caller may not create contacts in portal {} (needs write access \
+             and `create_contacts = true`)",
+            self.portal.name
+        );
+        (!self.may_create_contacts).then(|| Error::new(Reason::CallerForbidden, text))
     }
 
     /// Latest useful time for a permit.

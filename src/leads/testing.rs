@@ -81,6 +81,7 @@ impl RecordingUpstream {
             cost: Arc::new(CostMeter::default()),
             search: RejectionSearch::default(),
             is_row: false,
+            may_create_contacts: true,
             memory: Arc::new(Unlimited),
             guard: Guard::default(),
         }

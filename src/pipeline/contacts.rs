@@ -64,6 +64,9 @@ impl<L: Layer, R: Layer> Contacts<L, R> {
             let request = Request::Create(create.with_primary_contact(id.clone()));
             self.inner.call(ctx, Arc::new(request), Dispatch::new(ctx)).await
         };
+        if let Some(refusal) = refusal(ctx, Some(contact)) {
+            return Err(refusal);
+        }
         let id = self.find_or_create(ctx, contact).await?;
         let result = send(&id).await;
         if !result.as_ref().is_err_and(|error| rejects_contact(error, &id)) {
@@ -79,6 +82,7 @@ impl<L: Layer, R: Layer> Contacts<L, R> {
     async fn create_many(&self, ctx: &CallContext, inputs: &[Traced<CreateLead>]) -> ChunkOutcomes {
         let mut found = self.find_all(ctx, inputs.iter().filter_map(email).collect()).await;
         let contacts = inputs.iter().filter_map(|input| input.input.contact.as_ref());
+        let contacts = contacts.filter(|_| ctx.may_create_contacts);
         self.create_missing(ctx, missing::wanted(contacts), &mut found).await;
         let all: Vec<usize> = (0..inputs.len()).collect();
         let mut evaluated = false;
@@ -119,6 +123,11 @@ impl<L: Layer, R: Layer> Contacts<L, R> {
         let (mut sent, mut creates) = (Vec::new(), Vec::new());
         for &index in indices {
             let Traced { trace_id, input } = &inputs[index];
+            if let Some(refusal) = refusal(ctx, input.contact.as_ref()) {
+                *evaluated = true;
+                outcomes.insert(index, Err(refusal));
+                continue;
+            }
             let create = match email(&inputs[index]).and_then(|email| found.get(email)) {
                 None => input.clone(),
                 Some(Ok(id)) => input.with_primary_contact(id.clone()),
@@ -245,6 +254,12 @@ impl<L: Layer, R: Layer> Layer for Contacts<L, R> {
             self.inner.call(ctx, request, dispatch).await
         }))
     }
+}
+
+/// Error of a lead whose contact is to be created by a caller that may not do that.
+fn refusal(ctx: &CallContext, contact: Option<&ContactByEmail>) -> Option<Error> {
+    contact?.create_if_missing.as_ref()?;
+    ctx.contact_refusal()
 }
 
 /// The address of the contact of a create.

@@ -47,6 +47,7 @@ pub(super) fn context_of(caller: &str, priority: Priority, time: Duration) -> Ca
         cost: Arc::new(CostMeter::default()),
         search: RejectionSearch::default(),
         is_row: false,
+        may_create_contacts: true,
         memory: Arc::new(Unlimited),
         guard: Guard::default(),
     }

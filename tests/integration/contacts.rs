@@ -292,14 +292,14 @@ async fn a_missing_contact_is_created_before_its_lead_in_every_version() {
         let before = app.hubspot.contacts().len();
         let validated = pb::CreateLeadRequest {
             validate_only: true,
-            ..create("not written", creating("Ada@example.com"))
+            ..create("not written", creating("New@example.com"))
         };
         leads.create_lead(validated).await.unwrap();
         assert_eq!(app.hubspot.contacts().len(), before);
         let first = app.hubspot_calls().len();
         for (name, cost) in [("first", "3"), ("second", "2")] {
             let answer =
-                leads.create_lead(create(name, creating("Ada@example.com"))).await.unwrap();
+                leads.create_lead(create(name, creating("New@example.com"))).await.unwrap();
             assert_eq!(answer.metadata().get("leadsd-quota-cost").unwrap(), cost);
         }
         let calls = app.hubspot_calls();
@@ -403,4 +403,33 @@ async fn a_missing_scope_for_new_contacts_is_named() {
     assert_eq!(status.code(), Code::PermissionDenied);
     assert!(status.message().contains("crm.objects.contacts.write"), "{}", status.message());
     assert_eq!(app.hubspot.leads().len(), 0);
+}
+
+#[tokio::test]
+async fn rows_of_an_import_create_contacts_and_each_one_has_an_audit_event() {
+    use pb::{import_leads_request::Content, import_row::Write};
+    let app = TestApp::start().await;
+    let before = app.hubspot.contacts().len();
+    let settings = pb::ImportSettings { import_id: "i-1".to_owned(), ..Default::default() };
+    let row = |key: &str, email: &str| {
+        let write = Some(Write::Create(input(key, creating(email))));
+        Content::Row(pb::ImportRow { key: key.to_owned(), write })
+    };
+    let rows = [row("a", "a@example.com"), row("b", "b@example.com"), row("c", "A@example.com")];
+    let contents = std::iter::once(Content::Settings(settings)).chain(rows);
+    let messages: Vec<_> =
+        contents.map(|content| pb::ImportLeadsRequest { content: Some(content) }).collect();
+    let mut request = Request::new(futures_util::stream::iter(messages));
+    request.metadata_mut().insert("x-request-id", "import-1".parse().unwrap());
+    let mut responses = app.leads.clone().import_leads(request).await.unwrap().into_inner();
+    while let Some(response) = responses.message().await.unwrap() {
+        if let Some(pb::import_leads_response::Content::Result(result)) = response.content {
+            assert!(result.created, "{result:?}");
+        }
+    }
+    assert_eq!(app.hubspot.leads().len(), 3);
+    assert_eq!(app.hubspot.contacts().len(), before + 2);
+    let events = app.logs.events("leadsd::audit", "import-1");
+    let created = events.iter().filter(|event| event.contains("CreateContact"));
+    assert_eq!(created.count(), 2, "{events:?}");
 }

@@ -360,6 +360,7 @@ async fn portals_are_listed_with_rights_and_state() {
         for portal in answer.portals {
             assert!(portal.can_read && portal.can_write && portal.can_read_quota);
             assert!(portal.can_export && portal.can_import && portal.usable, "{portal:?}");
+            assert!(portal.can_create_contacts, "{portal:?}");
             assert_eq!(portal.credential_state, "fresh");
             names.push(portal.name);
         }

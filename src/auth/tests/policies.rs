@@ -16,7 +16,16 @@ fn policy(callers: &[&str], portals: &[&str], access: Access, quota: bool) -> Po
     let names = portals.iter().map(|name| PortalName::parse(name).unwrap());
     let portals = if portals == ["*"] { None } else { Some(names.collect()) };
     let callers = callers.collect();
-    Policy { callers, portals, access, quota, export: false, import: false, weight: 1 }
+    Policy {
+        callers,
+        portals,
+        access,
+        quota,
+        export: false,
+        import: false,
+        create_contacts: false,
+        weight: 1,
+    }
 }
 
 fn portal(name: &str) -> PortalName {
@@ -96,8 +105,9 @@ fn reference_rights(policies: &[Policy], caller: &str, portal: &PortalName) -> R
                 Some(portals) if portals.contains(portal) => true,
                 Some(_) => continue,
             };
-            let Policy { access, quota, export, import, weight, .. } = *policy;
-            fitting.push(((exactness, named), Rights { access, quota, export, import, weight }));
+            let Policy { access, quota, export, import, create_contacts, weight, .. } = *policy;
+            let rights = Rights { access, quota, export, import, create_contacts, weight };
+            fitting.push(((exactness, named), rights));
         }
     }
     fitting.sort_by_key(|(exactness, _)| *exactness);

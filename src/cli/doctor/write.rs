@@ -68,6 +68,7 @@ async fn create_and_archive(
         cost: Arc::new(CostMeter::default()),
         search: RejectionSearch::default(),
         is_row: false,
+        may_create_contacts: false,
         memory: Arc::new(Unlimited),
         guard: Guard::default(),
     };

@@ -239,6 +239,7 @@ impl SchemaFit {
             can_read_quota: rights.quota,
             can_export: rights.may_export(),
             can_import: rights.may_import(),
+            can_create_contacts: rights.may_create_contacts(),
             usable: state.usable,
             credential_state: state.credential_state.to_owned(),
         })?;

@@ -61,7 +61,12 @@ pub(crate) enum Permission {
 #[derive(Debug, Clone)]
 pub(crate) enum Authorized {
     /// One portal.
-    InPortal { caller: Caller, portal: Arc<Portal> },
+    InPortal {
+        caller: Caller,
+        portal: Arc<Portal>,
+        /// True if the caller may create contacts with new leads.
+        may_create_contacts: bool,
+    },
     /// The list of the portals that the caller may use, with its rights.
     Portals { caller: Caller, granted: Vec<(PortalName, Rights)> },
 }
@@ -145,7 +150,7 @@ impl Authorizer {
         headers: &'a HeaderMap,
     ) -> Authorization<'a> {
         let record = |authorized: &Option<Authorized>| match authorized {
-            Some(Authorized::InPortal { caller, portal }) => {
+            Some(Authorized::InPortal { caller, portal, may_create_contacts: _ }) => {
                 state.set_caller(caller.clone());
                 state.set_portal(portal.name.clone());
             }
@@ -182,7 +187,7 @@ impl Authorizer {
             return Ok(Some(Authorized::Portals { caller, granted }));
         }
         let portal = self.portals.resolve(headers, None)?;
-        Ok(Some(Authorized::InPortal { caller, portal }))
+        Ok(Some(Authorized::InPortal { caller, portal, may_create_contacts: true }))
     }
 
     async fn authorize_authenticated(
@@ -210,7 +215,9 @@ impl Authorizer {
         };
         match decide(permission, &granted, &self.portals, headers) {
             Ok(Some((portal, rights))) => {
-                Ok(Some(Authorized::InPortal { caller: caller(rights.weight), portal }))
+                let may_create_contacts = rights.may_create_contacts();
+                let caller = caller(rights.weight);
+                Ok(Some(Authorized::InPortal { caller, portal, may_create_contacts }))
             }
             Ok(None) if permission == Permission::Portals => {
                 let granted = self.portals.granted(granted.in_portal);

@@ -35,10 +35,11 @@ pub(crate) fn insert(
     default_priority: Priority,
 ) -> Result<(), Error> {
     match authorized {
-        Authorized::InPortal { caller, portal } => {
+        Authorized::InPortal { caller, portal, may_create_contacts } => {
             let priority = priority(&parts.headers)?.unwrap_or(default_priority);
             let requester = Requester { caller, priority };
-            let call = AuthorizedCall::new(state, requester, portal);
+            let mut call = AuthorizedCall::new(state, requester, portal);
+            call.context.may_create_contacts = may_create_contacts;
             parts.extensions.insert(call);
         }
         Authorized::Portals { caller: _, granted } => {
@@ -70,6 +71,7 @@ impl AuthorizedCall {
             cost: Arc::clone(&state.cost),
             search: RejectionSearch::default(),
             is_row: false,
+            may_create_contacts: false,
             memory: state.guard.account(),
             // The slot is released when no work for the call is left.
             guard: Guard::new(state),

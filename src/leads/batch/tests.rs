@@ -93,6 +93,7 @@ fn context(
         cost: Arc::new(CostMeter::default()),
         search: RejectionSearch::default(),
         is_row: false,
+        may_create_contacts: false,
         memory: Arc::new(Unlimited),
         guard: Guard::default(),
     }

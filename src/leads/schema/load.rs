@@ -81,6 +81,7 @@ pub(super) fn start(
         guard: Guard::default(),
         search: RejectionSearch::default(),
         is_row: false,
+        may_create_contacts: false,
     };
     let mut loading = Loading {
         shared: Arc::clone(shared),

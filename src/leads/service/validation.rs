@@ -4,6 +4,7 @@ use super::{Service, outcome::Results};
 use crate::leads::{
     association_change::AssociationChange,
     batch::BatchProgress,
+    contacts::ContactByEmail,
     context::CallContext,
     error::Error,
     labels::{LabelTarget, Labelled},
@@ -47,14 +48,21 @@ impl Service {
     /// Resolves the labels of writes and validates them against the schema of the portal, and sends nothing.
     /// Returns one result per write. Errors as a whole if the schema cannot be read.
     pub async fn validate(&self, ctx: &CallContext, writes: Validated) -> Results<()> {
-        match writes {
+        let refusals = refusals(ctx, &writes);
+        let mut results = match writes {
             Validated::Create(write) => self.validate_all(ctx, "", vec![write]).await,
             Validated::Creates(writes) => self.validate_all(ctx, "", writes).await,
             Validated::Update(write) => self.validate_all(ctx, "", vec![write]).await,
             Validated::Updates(writes) => self.validate_all(ctx, "", writes).await,
             Validated::Upserts(writes) => self.validate_all(ctx, "", writes).await,
             Validated::Associations { to, changes } => self.validate_all(ctx, &to, changes).await,
+        }?;
+        for (index, refusal) in refusals {
+            if let Some(result) = results.get_mut(index) {
+                *result = Err(refusal);
+            }
         }
+        Ok(results)
     }
 
     /// Validates the write of a single lead. Errors if it is refused.
@@ -138,6 +146,23 @@ impl Admission {
             validator.observe(ctx, doubts, result);
         }
     }
+}
+
+/// Errors of writes that would create contacts, by index, if the caller may not do that.
+fn refusals(ctx: &CallContext, writes: &Validated) -> Vec<(usize, Error)> {
+    let contacts: Vec<Option<&ContactByEmail>> = match writes {
+        Validated::Create(write) => vec![write.input.contact.as_ref()],
+        Validated::Creates(writes) => {
+            writes.iter().map(|own| own.input.input.contact.as_ref()).collect()
+        }
+        Validated::Upserts(writes) => {
+            writes.iter().map(|own| own.input.input.contact.as_ref()).collect()
+        }
+        Validated::Update(_) | Validated::Updates(_) | Validated::Associations { .. } => Vec::new(),
+    };
+    let creates = |own: &ContactByEmail| own.create_if_missing.is_some();
+    let indices = (0..).zip(contacts).filter(|(_, own)| own.is_some_and(creates));
+    indices.filter_map(|(index, _)| Some((index, ctx.contact_refusal()?))).collect()
 }
 
 /// Validates a single write before it is sent, unless there are no `writes`. Errors if it is refused.

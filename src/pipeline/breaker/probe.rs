@@ -57,6 +57,7 @@ async fn probe<L: Layer>(gate: Arc<Gate<L>>, portal: Arc<Portal>) {
         cost: Arc::new(CostMeter::default()),
         search: RejectionSearch::default(),
         is_row: false,
+        may_create_contacts: false,
         memory: Arc::new(Unlimited),
         guard: Guard::default(),
     };

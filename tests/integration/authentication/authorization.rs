@@ -14,7 +14,7 @@ use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
 use tonic_types::StatusExt as _;
 
 use super::{World, api_key, issuers, issuers::Issuer};
-use crate::harness::{TestApp, failure};
+use crate::harness::{Builder, TestApp, failure};
 
 /// Credentials and metadata of a call.
 type Metadata = Vec<(&'static str, String)>;
@@ -365,4 +365,61 @@ async fn every_authentication_method_yields_identity_and_weight() {
     wanted.push(("leadsd".to_owned(), 1));
     wanted.sort();
     assert_eq!(callers, wanted);
+}
+
+#[tokio::test]
+async fn only_a_caller_with_the_right_creates_contacts_with_leads() {
+    let may = |builder: Builder| builder.set("POLICY__everywhere__CREATE_CONTACTS", "true");
+    let world = World::start_with(may).await;
+    let channel = world.connect().await;
+    let mut leads = LeadsServiceClient::new(channel);
+    let contact = |creates: bool, email: &str| {
+        Some(pb::ContactReference {
+            key: Some(pb::contact_reference::Key::Email(email.to_owned())),
+            create_if_missing: creates.then(pb::NewContact::default),
+        })
+    };
+    let input = |creates, email| pb::LeadCreate {
+        properties: [("hs_lead_name".to_owned(), "a".to_owned())].into(),
+        contact: contact(creates, email),
+        ..Default::default()
+    };
+    let batch = || {
+        vec![
+            input(true, "new@example.com"),
+            input(false, "ada@example.com"),
+            input(true, "ada@example.com"),
+        ]
+    };
+    let before = world.app.hubspot.contacts().len();
+    for (caller, codes, created) in [("writer", [7, 0, 7], 0), ("everywhere", [0, 0, 0], 1)] {
+        for validate_only in [true, false] {
+            let mut request = Request::new(pb::BatchCreateLeadsRequest {
+                inputs: batch(),
+                validate_only,
+                ..Default::default()
+            });
+            for (name, value) in with(key(caller), "leadsd-portal", "default") {
+                request.metadata_mut().insert(name, value.parse().unwrap());
+            }
+            let results = leads.batch_create_leads(request).await.unwrap().into_inner().results;
+            let code = |result: &pb::LeadWriteResult| match &result.outcome {
+                Some(pb::lead_write_result::Outcome::Error(error)) => error.code,
+                Some(pb::lead_write_result::Outcome::Lead(_)) | None => 0,
+            };
+            let found: Vec<i32> = results.iter().map(code).collect();
+            assert_eq!(found, codes, "{caller} {validate_only}: {results:?}");
+        }
+        assert_eq!(world.app.hubspot.contacts().len() - before, created, "{caller}");
+    }
+    let mut single = Request::new(pb::CreateLeadRequest {
+        properties: [("hs_lead_name".to_owned(), "a".to_owned())].into(),
+        contact: contact(true, "other@example.com"),
+        ..Default::default()
+    });
+    for (name, value) in with(key("writer"), "leadsd-portal", "default") {
+        single.metadata_mut().insert(name, value.parse().unwrap());
+    }
+    let (code, reason, _) = failure(leads.create_lead(single).await);
+    assert_eq!((code, reason.as_str()), (Code::PermissionDenied, "CALLER_FORBIDDEN"));
 }

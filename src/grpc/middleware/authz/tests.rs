@@ -90,7 +90,14 @@ fn decided(
         |_| None,
     );
     let in_portal = |portal: &PortalName| match portal.as_str() {
-        "eu" => Rights { access, quota, export: quota, import: quota, weight: 3 },
+        "eu" => Rights {
+            access,
+            quota,
+            export: quota,
+            import: quota,
+            create_contacts: quota,
+            weight: 3,
+        },
         _ => Rights::NONE,
     };
     let anything = in_portal(&PortalName::parse("eu").unwrap()).any();

@@ -170,6 +170,41 @@ fn no_request_is_nested_deeper_than_the_scan_follows() {
     assert!(deepest <= MAX_DEPTH, "{deepest} levels");
 }
 
+/// Reports whether a message of this type has repeated fields, at any depth.
+fn has_repeated(shapes: &Shapes, id: ShapeId) -> bool {
+    shapes.0[usize::from(id.0)].fields.iter().flatten().any(|field| match field.content {
+        Content::Message(inner) => field.repeated.is_some() || has_repeated(shapes, inner),
+        Content::Scalar(_) | Content::Text => field.repeated.is_some(),
+    })
+}
+
+#[test]
+fn messages_that_the_scan_merges_are_in_oneofs_or_alone() {
+    let (shapes, _) = shapes();
+    let [set] = sets();
+    let messages = set.file.iter().flat_map(|file| &file.message_type);
+    let oneofs: BTreeSet<_> = messages
+        .flat_map(|message| &message.field)
+        .filter(|field| field.oneof_index.is_some() && !field.proto3_optional())
+        .map(|field| field.name())
+        .collect();
+    let mut merged = BTreeSet::new();
+    for shape in &shapes.0 {
+        let inner = |field: &&Field| matches!(field.content, Content::Message(_));
+        let messages = shape.fields.iter().flatten().filter(inner).count();
+        for field in shape.fields.iter().flatten() {
+            let Content::Message(id) = field.content else { continue };
+            if field.repeated.is_none() && has_repeated(&shapes, id) {
+                let is_safe = messages == 1 || oneofs.contains(&*field.name);
+                assert!(is_safe, "another message comes between two parts of {}", field.name);
+                merged.insert(field.name.to_string());
+            }
+        }
+    }
+    let expected = ["create", "enum_values", "row", "update", "upsert", "value"];
+    assert_eq!(merged, expected.map(str::to_owned).into());
+}
+
 #[test]
 fn a_vec_grows_as_the_standard_library_does() {
     let mut vec: Vec<[u8; 48]> = Vec::new();

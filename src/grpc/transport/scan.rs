@@ -42,7 +42,7 @@ pub(crate) struct MessageScanner {
     decoded: usize,
 }
 
-/// Message that is not complete.
+/// Message that is not complete, or the last complete one at its depth.
 #[derive(Debug, Clone, Copy, Default)]
 struct OpenMessage {
     shape: ShapeId,
@@ -102,8 +102,18 @@ impl MessageScanner {
     pub(crate) fn start(&mut self, length: usize) {
         (self.step, self.varint, self.bits) = (Step::Key, 0, 0);
         (self.skip, self.position, self.groups, self.depth, self.decoded) = (0, 0, 0, 0, 0);
-        self.open[0] =
-            OpenMessage { shape: self.shape.root, end: length, ..OpenMessage::default() };
+        self.open_message(
+            0,
+            OpenMessage { shape: self.shape.root, end: length, ..OpenMessage::default() },
+        );
+    }
+
+    /// Opens a message at this depth. The messages that were open below it are of another one.
+    fn open_message(&mut self, depth: usize, message: OpenMessage) {
+        self.open[depth] = message;
+        if let Some(below) = self.open.get_mut(depth + 1) {
+            *below = OpenMessage::default();
+        }
     }
 
     /// Ignores the data until the next message starts.
@@ -210,8 +220,9 @@ impl MessageScanner {
         let end = end.filter(|end| *end <= self.open[self.depth].end);
         let end = end.ok_or(ScanError::Malformed("a field exceeds its message"))?;
         let length = end - self.position;
-        let content = self.field(number).filter(|_| self.groups == 0).map(|field| field.content);
-        match content {
+        let field = self.field(number).filter(|_| self.groups == 0);
+        let is_repeated = field.is_some_and(|field| field.repeated.is_some());
+        match field.map(|field| field.content) {
             None => self.skip = length,
             Some(Content::Text) => {
                 self.on_element(number)?;
@@ -229,8 +240,15 @@ impl MessageScanner {
                 self.on_element(number)?;
                 let depth = self.depth + 1;
                 let open = self.open.get_mut(depth);
-                *open.ok_or(ScanError::Malformed("messages are nested too deeply"))? =
-                    OpenMessage { shape, field: number, end, counts: [0; MAX_COUNTERS] };
+                let open = open.ok_or(ScanError::Malformed("messages are nested too deeply"))?;
+                if open.field == number && !is_repeated {
+                    // The field occurs again: prost merges it into the same message. In the contract, no other
+                    // message comes between, except one of the same oneof, which replaces the first.
+                    open.end = end;
+                } else {
+                    let counts = [0; MAX_COUNTERS];
+                    self.open_message(depth, OpenMessage { shape, field: number, end, counts });
+                }
                 self.depth = depth;
             }
         }

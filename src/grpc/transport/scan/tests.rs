@@ -11,7 +11,7 @@ use crate::{
     grpc::{
         convert,
         methods::Methods,
-        pb::{self, typed_value::Kind},
+        pb::{self, import_leads_request::Content, typed_value::Kind},
     },
     leads::PortalName,
 };
@@ -76,6 +76,31 @@ fn the_error_names_the_field_by_its_path() {
         scan(method, &inputs[2..]).unwrap();
     }
     assert_eq!(scan("SearchLeads", &field(3, &[]).repeat(2)), Err(too_many("sorts", 1)));
+}
+
+#[test]
+fn elements_of_a_message_that_is_sent_in_parts_are_counted_together() {
+    // Two parts of one row, and of its create.
+    let create = field(2, &field(2, &field(1, &[]).repeat(1_500)));
+    let fits = [create.clone(), field(2, &field(3, &[]))].concat();
+    scan("ImportLeads", &fits).unwrap();
+    let decoded = pb::ImportLeadsRequest::decode(&*create.repeat(2)).unwrap();
+    assert!(decoded.content.is_some(), "prost merges both parts");
+    let expected = too_many("row.create.properties", 2_000);
+    assert_eq!(scan("ImportLeads", &create.repeat(2)), Err(expected));
+    // An update replaces the create.
+    let update = field(2, &field(3, &field(3, &[]).repeat(1_500)));
+    scan("ImportLeads", &[&create[..], &update, &create, &update].concat()).unwrap();
+    // Two parts of the values of one property, in one value and in two.
+    let values = field(7, &field(1, &[]).repeat(600));
+    let property = |value: &[u8]| field(15, &[field(1, b"p"), value.to_vec()].concat());
+    let (one, two) = (field(2, &values.repeat(2)), field(2, &values).repeat(2));
+    let expected = too_many("typed_properties.value.enum_values.values", 1_000);
+    for value in [one, two] {
+        assert_eq!(scan("CreateLead", &property(&value)).unwrap_err(), expected);
+    }
+    // Two properties.
+    scan("CreateLead", &property(&field(2, &values)).repeat(2)).unwrap();
 }
 
 #[test]
@@ -184,6 +209,26 @@ fn assert_all_covered(bytes: &[u8]) {
     });
     assert_covered::<pb::BatchArchiveLeadsRequest>("BatchArchiveLeads", bytes, |m| {
         black_box(convert::batch_archive(&m, max)).is_ok()
+    });
+    assert_covered::<pb::AssociateLeadRequest>("AssociateLead", bytes, |m| {
+        black_box(convert::associate(m)).is_ok()
+    });
+    assert_covered::<pb::DissociateLeadRequest>("DissociateLead", bytes, |m| {
+        black_box(convert::dissociate(m)).is_ok()
+    });
+    assert_covered::<pb::BatchAssociateLeadsRequest>("BatchAssociateLeads", bytes, |m| {
+        black_box(convert::batch_associate(&m, max)).is_ok()
+    });
+    assert_covered::<pb::BatchDissociateLeadsRequest>("BatchDissociateLeads", bytes, |m| {
+        black_box(convert::batch_dissociate(&m, max)).is_ok()
+    });
+    assert_covered::<pb::ExportLeadsRequest>("ExportLeads", bytes, |m| {
+        black_box(convert::export(m)).is_ok()
+    });
+    assert_covered::<pb::ImportLeadsRequest>("ImportLeads", bytes, |m| match m.content {
+        Some(Content::Row(row)) => black_box(convert::import_row(row)).is_ok(),
+        Some(Content::Settings(settings)) => black_box(convert::import_settings(&settings)).is_ok(),
+        None => false,
     });
 }
 

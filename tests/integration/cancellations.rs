@@ -64,12 +64,14 @@ async fn all_calls_that_have_arrived_may_be_cancelled_at_once_beside_a_watch() {
 
 #[tokio::test]
 async fn a_client_that_cancels_again_and_again_gets_a_goaway() {
-    let app = TestApp::builder().set("GRPC__MAX_STREAMS_PER_CONNECTION", "16").start().await;
+    // 1,024 at once and 256 per second, which is less than a client can cancel even on a busy machine: a round
+    // may take a second.
+    const STREAMS: u32 = 256;
+    let app = TestApp::builder().set("GRPC__MAX_STREAMS_PER_CONNECTION", "256").start().await;
     let mut connection = RawConnection::connect(&app.grpc, &[]).await;
-    // 1,024 at once and 256 per second, which is less than a client can cancel.
     let goaway = async {
         for round in 0.. {
-            let streams = (0..16).map(|number| (round * 16 + number) * 2 + 1);
+            let streams = (0..STREAMS).map(|number| (round * STREAMS + number) * 2 + 1);
             for stream in streams.clone() {
                 connection.call(stream, &leads_rpc("GetLead"), 0).await;
             }

@@ -43,9 +43,25 @@ fn zstd(byte: u8) -> Vec<u8> {
 /// The same content with gzip, as concatenated members.
 fn gzip(byte: u8) -> Vec<u8> {
     const PART: usize = 4 << 20;
+    gzip_member(&vec![byte; PART]).repeat(UNPACKED / PART)
+}
+
+fn gzip_member(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(&vec![byte; PART]).unwrap();
-    encoder.finish().unwrap().repeat(UNPACKED / PART)
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Compresses repetitive content with gzip, as concatenated members. Equal parts are compressed once.
+fn gzip_members(bytes: &[u8]) -> Vec<u8> {
+    let (mut last, mut member, mut members) = (&[][..], Vec::new(), Vec::new());
+    for part in bytes.chunks(128 << 10) {
+        if part != last {
+            (last, member) = (part, gzip_member(part));
+        }
+        members.extend_from_slice(&member);
+    }
+    members
 }
 
 /// Starts a HubSpot that answers every request with these bytes.
@@ -156,21 +172,57 @@ async fn compressed_request_is_not_decompressed_beyond_the_limit() {
 /// Maximum memory over that of the idle service for calls whose messages expand when they are decoded.
 const MOST_DECODED: u64 = 64 << 20;
 
-/// Messages of millions of empty elements: two bytes each, and up to 120 bytes decoded.
+/// A field of wire type 2.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![number << 3 | 2];
+    prost::encoding::encode_varint(content.len() as u64, &mut bytes);
+    bytes.extend(content);
+    bytes
+}
+
+/// Messages of millions of empty elements: two bytes each, and up to 120 bytes decoded. The number is that of
+/// the field with the elements.
 fn expanding() -> Vec<(&'static str, Vec<u8>)> {
-    let empty = |elements: usize, number: u8| [number << 3 | 2, 0].repeat(elements);
-    let filters = empty(2_097_144, 1);
-    let mut search = vec![2 << 3 | 2];
-    prost::encoding::encode_varint(filters.len() as u64, &mut search);
-    search.extend(filters);
+    const ELEMENTS: usize = 2_097_100;
+    let empty = |number: u8| [number << 3 | 2, 0].repeat(ELEMENTS);
+    let inside = |path: &[u8], number: u8| {
+        path.iter().rev().fold(empty(number), |content, number| field(*number, &content))
+    };
+    // Parts of one create, which are merged when they are decoded.
+    let part = field(2, &field(2, &[1 << 3 | 2, 0].repeat(1_000)));
+    let parts = part.repeat(2 * ELEMENTS / part.len());
     vec![
-        ("SearchLeads", search),
-        ("SearchLeads", empty(2_097_144, 2)),
-        ("GetLead", empty(2_097_144, 3)),
-        ("CreateLead", empty(2_097_144, 3)),
-        ("BatchGetLeads", empty(2_097_144, 1)),
-        ("BatchCreateLeads", empty(2_097_144, 1)),
-        ("BatchUpsertLeads", empty(2_097_144, 1)),
+        ("LeadsService/SearchLeads", inside(&[2], 1)),
+        ("LeadsService/SearchLeads", inside(&[2, 1], 5)),
+        ("LeadsService/SearchLeads", empty(2)),
+        ("LeadsService/SearchLeads", empty(3)),
+        ("LeadsService/SearchLeads", empty(7)),
+        ("LeadsService/GetLead", empty(3)),
+        ("LeadsService/GetLead", empty(5)),
+        ("LeadsService/ListLeads", empty(4)),
+        ("LeadsService/CreateLead", empty(3)),
+        ("LeadsService/CreateLead", empty(9)),
+        ("LeadsService/CreateLead", empty(15)),
+        ("LeadsService/CreateLead", inside(&[15, 2, 7], 1)),
+        ("LeadsService/UpdateLead", empty(3)),
+        ("LeadsService/UpsertLead", empty(11)),
+        ("LeadsService/AssociateLead", empty(4)),
+        ("LeadsService/DissociateLead", empty(7)),
+        ("LeadsService/BatchGetLeads", empty(1)),
+        ("LeadsService/BatchCreateLeads", empty(1)),
+        ("LeadsService/BatchCreateLeads", inside(&[1, 3], 3)),
+        ("LeadsService/BatchUpdateLeads", inside(&[1, 15, 2, 7], 1)),
+        ("LeadsService/BatchUpsertLeads", empty(1)),
+        ("LeadsService/BatchAssociateLeads", inside(&[2], 4)),
+        ("LeadsService/BatchDissociateLeads", empty(2)),
+        ("LeadsService/BatchArchiveLeads", empty(1)),
+        ("LeadsService/ExportLeads", inside(&[2, 1], 5)),
+        ("LeadsService/ExportLeads", empty(3)),
+        ("LeadsService/ImportLeads", inside(&[2, 2], 1)),
+        ("LeadsService/ImportLeads", inside(&[2, 4], 9)),
+        ("LeadsService/ImportLeads", parts),
+        ("SchemaService/ListLeadProperties", empty(4)),
+        ("SchemaService/ListAssociationTypes", empty(2)),
     ]
 }
 
@@ -181,13 +233,16 @@ async fn messages_that_expand_when_decoded_are_rejected_before() {
     leads.list_leads(pb::ListLeadsRequest::default()).await.unwrap_err();
     let idle = memory(&process, "VmRSS:");
     for (method, message) in expanding() {
-        let zstd = zstd::encode_all(&*message, 19).unwrap();
+        let zstd = zstd::encode_all(&*message, 3).unwrap();
         assert!(zstd.len() < 1_024, "{method}: {} bytes", zstd.len());
-        for (encoding, flag, bytes) in [("zstd", 1, zstd), ("identity", 0, message)] {
+        let gzip = gzip_members(&message);
+        for (encoding, flag, bytes) in
+            [("zstd", 1, zstd), ("gzip", 1, gzip), ("identity", 0, message)]
+        {
             let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
             let body = hyper::body::Bytes::from([&[flag][..], &length, &bytes].concat());
             let calls = (0..16).map(|_| {
-                http.post(format!("http://{grpc}/leadsd.v1.LeadsService/{method}"))
+                http.post(format!("http://{grpc}/leadsd.v1.{method}"))
                     .header(CONTENT_TYPE, "application/grpc")
                     .header("te", "trailers")
                     .header("grpc-encoding", encoding)
@@ -195,8 +250,13 @@ async fn messages_that_expand_when_decoded_are_rejected_before() {
                     .send()
             });
             for answer in futures_util::future::join_all(calls).await {
-                let headers = answer.unwrap().headers().clone();
-                let status = tonic::Status::from_header_map(&headers).unwrap();
+                let answer = answer.unwrap();
+                let Some(status) = tonic::Status::from_header_map(answer.headers()) else {
+                    // The error of a stream of requests is in trailers, which this client does not show.
+                    assert_eq!(method, "LeadsService/ImportLeads");
+                    assert!(answer.bytes().await.unwrap_or_default().is_empty());
+                    continue;
+                };
                 assert_eq!(status.code(), Code::InvalidArgument, "{method} {encoding}: {status:?}");
                 let details = status.get_error_details();
                 let violation = &details.bad_request().unwrap().field_violations[0];

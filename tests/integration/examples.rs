@@ -170,6 +170,24 @@ async fn walks(language: &str) {
     walk(language, &elsewhere, 4).await.failed();
 }
 
+#[test]
+fn every_example_sets_the_maximum_size_of_responses() {
+    for (file, option) in [
+        ("go/connect.go", "grpc.MaxCallRecvMsgSize(maxResponseSize)"),
+        (
+            "java/src/main/java/leadsd/example/Server.java",
+            "maxInboundMessageSize(MAX_RESPONSE_SIZE)",
+        ),
+        ("node/connect.mjs", "'grpc.max_receive_message_length': maxResponseSize"),
+        ("python/connect.py", "(\"grpc.max_receive_message_length\", MAX_RESPONSE_SIZE)"),
+        ("rust/src/main.rs", "max_decoding_message_size(MAX_RESPONSE_SIZE)"),
+    ] {
+        let path = format!("{}/examples/{file}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.contains(option), "{file} does not call {option}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the Go example, built"]
 async fn the_go_client_sees_what_it_should() {

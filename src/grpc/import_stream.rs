@@ -239,19 +239,19 @@ impl ImportState {
 
     /// The error of requests that cannot be read.
     fn on_broken_request(&mut self, status: Status) -> Status {
-        let number = self.summary().rows + 1;
-        let error = match self.call.failure() {
-            // The body of the request has rejected the message.
-            Some(error) => error.clone(),
+        let rows = self.summary().rows;
+        let (error, at) = match self.call.failure() {
+            // The body of the request has rejected a message, perhaps before those in front of it were read.
+            Some(error) => (error.clone(), format!("after row {rows}")),
             None if status.code() == Code::Internal => {
                 let text =
                     format!("the request bytes are not a valid message: {}", status.message());
-                Error::new(Reason::InvalidRequest, text)
+                (Error::new(Reason::InvalidRequest, text), format!("row {}", rows + 1))
             }
             // The client has disconnected.
             None => return status,
         };
-        let text = format!("row {number}: {}", error.message());
+        let text = format!("{at}: {}", error.message());
         self.fail(error.with_message(text))
     }
 
@@ -341,3 +341,6 @@ async fn next_result(import: Option<&mut Import>) -> Result<Option<ImportResult>
 fn no_context() -> Error {
     Error::new(Reason::Internal, "internal error: call context missing")
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,7 +61,7 @@ pub(crate) struct PortalsCall {
 
 impl AuthorizedCall {
     /// Builds the context of an authorized call.
-    fn new(state: &Arc<CallState>, requester: Requester, portal: Arc<Portal>) -> Self {
+    pub(crate) fn new(state: &Arc<CallState>, requester: Requester, portal: Arc<Portal>) -> Self {
         let context = CallContext {
             portal,
             deadline: state.deadline,

@@ -2,8 +2,8 @@
 //!
 //! Each command is a module with the arguments it takes and one function `run`. What commands share is
 //! in modules that know no command: `environment`, `output`, `prompt`, `portal_secret` (names and paths
-//! of secrets), `client` (connections to a service), `session` and `attempts` (calls over them), `signals`,
-//! `progress`, and `remediation` (causes and remedies of
+//! of secrets), `client` (connections to a service), `session` and `attempts` (calls over them), `stopped`
+//! (calls that are not complete), `signals`, `progress`, and `remediation` (causes and remedies of
 //! failures). `error` joins the failures of all commands; only this file depends on them all.
 //!
 //! Results go to standard output, progress and errors to standard error. The exit code is 0 for success,
@@ -38,6 +38,7 @@ mod service_manager;
 mod session;
 mod shell;
 mod signals;
+mod stopped;
 mod version;
 
 use std::{io, path::PathBuf, process::ExitCode, time::Duration};

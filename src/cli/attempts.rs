@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::time::sleep;
 use tonic::Code;
 
 use crate::cli::call::Failure;
@@ -18,6 +19,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(20);
 
 /// Maximum pause that the service may ask for. A daily limit lasts longer: then a person resumes the command.
 const MAX_ADVISED: Duration = Duration::from_secs(120);
+
+/// Reason of a message that is too large each time, although its code is that of a transient failure.
+const TOO_LARGE: &str = "REQUEST_TOO_LARGE";
 
 /// Attempts since the last progress.
 #[derive(Debug, Default)]
@@ -39,11 +43,35 @@ impl Attempts {
         self.failed = 0;
     }
 
+    /// Waits before the next stream after one that has failed, or else has ended before the command. Errors if
+    /// there is none.
+    pub(super) async fn wait(
+        &mut self,
+        failure: Option<Box<Failure>>,
+        has_progressed: bool,
+    ) -> Result<(), Box<Failure>> {
+        let pause = match &failure {
+            Some(failure) => self.after_failure(failure, rand::random()),
+            None => self.after_end(has_progressed, rand::random()),
+        };
+        match (pause, failure) {
+            (Some(pause), _) => {
+                sleep(pause).await;
+                Ok(())
+            }
+            (None, Some(failure)) => Err(failure),
+            (None, None) => {
+                let message = "the service ends each stream without a result";
+                Err(Failure::local(Code::Unavailable, message, "resume it later").into())
+            }
+        }
+    }
+
     /// Pause before the next attempt after a failure; `None` if there is none. `jitter` is from 0 to 1.
-    pub(super) fn after_failure(&mut self, failure: &Failure, jitter: f64) -> Option<Duration> {
+    fn after_failure(&mut self, failure: &Failure, jitter: f64) -> Option<Duration> {
         // Before the first message, the address or a credential is more likely to be wrong than the
         // service to be down.
-        if !self.has_started || !is_transient(failure.code) {
+        if !self.has_started || !is_transient(failure.code) || failure.reason() == TOO_LARGE {
             return None;
         }
         let advised = failure.retry_delay().unwrap_or_default();
@@ -55,7 +83,7 @@ impl Attempts {
 
     /// Pause before the next attempt after a call that left something to do; `None` if there is none. After
     /// progress it is zero.
-    pub(super) fn after_end(&mut self, has_progressed: bool, jitter: f64) -> Option<Duration> {
+    fn after_end(&mut self, has_progressed: bool, jitter: f64) -> Option<Duration> {
         if has_progressed { Some(Duration::ZERO) } else { self.pause(jitter) }
     }
 

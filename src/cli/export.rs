@@ -2,10 +2,10 @@
 //!
 //! - `args`, `filter`: options. `exit`: help on exit codes.
 //! - `source`: messages of ExportLeads across streams.
-//! - `rows`, `columns`: leads as rows of a format.
+//! - `rows`, `columns`, `parquet`: leads as rows of a format.
 //! - `output`: the partial file, and its name once it is complete. `state`: the position to resume from.
 //!
-//! Memory is bounded by one message and one chunk of rows. A message is read when the rows of the one before
+//! Memory is bounded by one message, and one chunk or row group. A message is read when the rows of the one before
 //! it were written.
 
 mod args;
@@ -13,11 +13,12 @@ mod columns;
 mod exit;
 mod filter;
 mod output;
+mod parquet;
 mod rows;
 mod source;
 mod state;
 
-use std::{env::args_os, path::Path, pin::pin, time::Duration};
+use std::{path::Path, pin::pin, time::Duration};
 
 use tokio::{
     task::block_in_place,
@@ -26,58 +27,32 @@ use tokio::{
 
 pub(super) use self::args::Args;
 use self::{
-    args::InvalidArgs,
     output::{Output, OutputError},
+    parquet::{ColumnType, ColumnTypes},
     rows::{RowError, Rows},
-    source::{Source, property_names},
-    state::{ALL, InvalidState, Paths, Selection, State},
+    source::{Source, property_definitions},
+    state::{ALL, Paths, Selection, State},
 };
 use super::{
-    call::{Exit, Failure, one_line},
-    client::{DialError, InvalidTarget, Target},
+    call::Exit,
     error::Error,
-    hardening::deny_debugging,
-    invocation::resume_command,
-    output::{print_last, print_line, print_progress},
+    output::{print_line, print_progress},
     progress::{Position, Progress, grouped, time_text},
     quota_usage::QuotaUsage,
     session::{Session, SessionError},
     signals::Signals,
+    stopped::Stopped,
 };
-use crate::grpc::pb;
+use crate::{cli::file_kind::Format, grpc::pb};
 
 /// Maximum time between two states. A process that is killed loses the leads of this time.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Effect of an export that ended before its first lead.
+const NOTHING: &str = "Nothing was written.";
+
 /// Interval at which progress is shown.
 const TICK: Duration = Duration::from_millis(250);
-
-/// Error of the command line, a profile or a file; nothing was sent.
-#[derive(Debug, thiserror::Error)]
-enum UsageError {
-    #[error(transparent)]
-    Args(#[from] InvalidArgs),
-    #[error(transparent)]
-    Target(#[from] InvalidTarget),
-    #[error(transparent)]
-    State(#[from] InvalidState),
-    #[error(transparent)]
-    Output(OutputError),
-    #[error(transparent)]
-    Dial(DialError),
-    #[error(transparent)]
-    Process(#[from] Error),
-}
-
-/// End of an export that is not complete.
-#[derive(Debug)]
-enum Stopped {
-    Usage(UsageError),
-    Failed(Box<Failure>),
-    Output(OutputError),
-    Row(RowError),
-    Signal(u8),
-}
 
 /// Export that writes a file.
 #[derive(Debug)]
@@ -85,6 +60,8 @@ struct Export {
     output: Output,
     /// `None` before the columns are known.
     rows: Option<Rows>,
+    /// Types of properties, for Parquet.
+    types: ColumnTypes,
     /// True if the file has what comes before the first row.
     has_begun: bool,
     state: State,
@@ -108,7 +85,7 @@ pub(super) async fn run(args: Args) -> Result<u8, Error> {
     };
     let (mut export, mut source) = match prepared {
         Ok(prepared) => prepared,
-        Err(stopped) => return Ok(stopped.report(None).code()),
+        Err(stopped) => return Ok(stopped.report(None, NOTHING).code()),
     };
     let mut progress = Progress::new("leads");
     let ended = export.receive(&mut source, &mut signals, &mut progress).await;
@@ -121,14 +98,14 @@ pub(super) async fn run(args: Args) -> Result<u8, Error> {
                 report_complete(&out, counts, bytes, started.elapsed());
                 Exit::Ok
             }
-            Err(error) => Stopped::Output(error).report(None),
+            Err(error) => Stopped::from(error).report(None, NOTHING),
         },
         Err(stopped) => {
             let kept = block_in_place(|| export.keep(&stopped));
             progress.end();
             match kept {
-                Ok(kept) => stopped.report(kept),
-                Err(error) => Stopped::Output(error).report(None),
+                Ok(kept) => stopped.report(kept.map(kept_text), NOTHING),
+                Err(error) => Stopped::from(error).report(None, NOTHING),
             }
         }
     };
@@ -137,20 +114,16 @@ pub(super) async fn run(args: Args) -> Result<u8, Error> {
 
 /// Prepares the export: everything that can fail before something is sent, then the columns.
 async fn prepare(args: Args) -> Result<(Export, Source), Stopped> {
-    let (format, compression) = args.kind().map_err(UsageError::Args)?;
+    let (format, compression) = args.kind().map_err(Stopped::usage)?;
     let paths = Paths::new(&args.out);
     let selection = Selection::new(&args, format, compression);
     let earlier = match args.resume {
-        true => State::load(&paths.state, &selection).map_err(UsageError::State)?,
+        true => State::load(&paths.state, &selection).map_err(Stopped::usage)?,
         false => None,
     };
-    Output::check(&paths, args.resume, args.force).map_err(UsageError::Output)?;
-    let target = Target::new(args.connect).map_err(UsageError::Target)?;
-    if target.has_token() {
-        deny_debugging().map_err(UsageError::Process)?;
-    }
-    let session = Session::new(target, args.max_response_size).await;
-    let session = session.map_err(UsageError::Target)?;
+    Output::check(&paths, args.resume, args.force)?;
+    let session = Session::new(args.connect, args.max_response_size).await;
+    let session = session.map_err(Stopped::usage)?;
     let mut state = earlier.unwrap_or_else(|| State::new(selection));
     let filters: Vec<_> = args.filters.iter().map(|condition| condition.to_filter()).collect();
     let filter_groups =
@@ -162,18 +135,20 @@ async fn prepare(args: Args) -> Result<(Export, Source), Stopped> {
         properties_with_history: state.selection.history.clone(),
         associations: state.selection.associations.clone(),
         resume_token: state.resume_token.clone(),
-        typed: false,
+        typed: format == Format::Parquet,
     };
     let has_begun = state.bytes > 0;
+    let mut types = ColumnTypes::new();
     if !has_begun && format.has_columns() {
-        state.columns = columns(&session, &state.selection).await?;
+        (state.columns, types) = columns(&session, &state.selection).await?;
     }
     let has_rows = has_begun || !format.has_columns() || !state.columns.is_empty();
-    let rows = has_rows.then(|| Rows::new(&state.selection, &state.columns));
+    let rows = has_rows.then(|| Rows::new(&state.selection, &state.columns, &types)).transpose()?;
     let output = Output::open(paths, compression, state.bytes)?;
     let export = Export {
         output,
         rows,
+        types,
         has_begun,
         position: Position { done: state.counts.leads, ..Position::default() },
         is_dirty: false,
@@ -184,21 +159,33 @@ async fn prepare(args: Args) -> Result<(Export, Source), Stopped> {
     Ok((export, Source::new(session, request)))
 }
 
-/// Names of the properties with a column, if they are known before the first lead.
-async fn columns(session: &Session, selection: &Selection) -> Result<Vec<String>, SessionError> {
+/// Names of the properties with a column, if they are known before the first lead, and their types in
+/// Parquet.
+async fn columns(
+    session: &Session,
+    selection: &Selection,
+) -> Result<(Vec<String>, ColumnTypes), SessionError> {
     let mut names: Vec<String> =
         selection.properties.iter().filter(|name| *name != ALL).cloned().collect();
-    if names.len() < selection.properties.len() {
-        names.extend(property_names(session).await?);
+    let has_all = names.len() < selection.properties.len();
+    let mut types = ColumnTypes::new();
+    if has_all || selection.format == Format::Parquet {
+        for property in property_definitions(session).await? {
+            types.insert(property.name.clone(), ColumnType::new(&property));
+            if has_all {
+                names.push(property.name);
+            }
+        }
     }
-    Ok(names)
+    Ok((names, types))
 }
 
 /// Names of the properties that a lead was read with.
 fn selected(leads: &[pb::Lead]) -> Vec<String> {
     let lead = leads.iter().find(|lead| !lead.id_only);
     let mut names: Vec<String> = lead.map_or_else(Vec::new, |lead| {
-        lead.properties.keys().chain(&lead.unset_properties).cloned().collect()
+        let values = lead.properties.keys().chain(lead.typed_properties.keys());
+        values.chain(&lead.unset_properties).cloned().collect()
     });
     names.sort();
     names
@@ -216,6 +203,12 @@ fn report_complete(out: &Path, counts: state::Counts, bytes: u64, elapsed: Durat
         print_progress(&format!(
             "leadsd: {} leads are too large for a message: the file has only their ids",
             grouped(counts.id_only)
+        ));
+    }
+    if counts.other_types > 0 {
+        print_progress(&format!(
+            "leadsd: {} values are not of the type of their property: the file has none for them",
+            grouped(counts.other_types)
         ));
     }
     if counts.truncated > 0 {
@@ -271,21 +264,24 @@ impl Export {
             None if leads.is_empty() && !complete => return Ok(()),
             none => {
                 self.state.columns = selected(&leads);
-                none.insert(Rows::new(&self.state.selection, &self.state.columns))
+                none.insert(Rows::new(&self.state.selection, &self.state.columns, &self.types)?)
             }
         };
         let buffer = self.output.rows();
         let length = buffer.len();
         let begun = if self.has_begun { Ok(()) } else { rows.begin(buffer) };
-        if let Err(error) = begun.and_then(|()| rows.add(buffer, &leads)) {
+        let added = begun.and_then(|()| rows.add(buffer, &leads));
+        let ended = added.and_then(|()| if complete { rows.end(buffer) } else { Ok(()) });
+        if let Err(error) = ended {
             // No row of this message must remain: the token is that of the message before.
             buffer.truncate(length);
-            return Err(Stopped::Row(error));
+            return Err(error.into());
         }
         self.has_begun = true;
         self.output.added()?;
         self.is_dirty = true;
         self.state.counts.add(&leads);
+        self.state.counts.other_types = rows.other_types();
         self.state.resume_token = resume_token;
         let progress = progress.unwrap_or_default();
         let remaining = progress.remaining_time.and_then(|time| time.try_into().ok());
@@ -302,7 +298,8 @@ impl Export {
 
     /// Stores the first message at once, so that an export can be resumed from then on.
     fn checkpoint_if_due(&mut self) -> Result<(), OutputError> {
-        let is_due = self.checkpointed.is_none_or(|at| at.elapsed() >= CHECKPOINT_INTERVAL);
+        let is_due = self.checkpointed.is_none_or(|at| at.elapsed() >= CHECKPOINT_INTERVAL)
+            && self.state.selection.format.can_be_continued();
         if self.is_dirty && is_due { self.checkpoint() } else { Ok(()) }
     }
 
@@ -319,10 +316,10 @@ impl Export {
     fn keep(mut self, stopped: &Stopped) -> Result<Option<u64>, OutputError> {
         match stopped {
             // The partial file is in an unknown state behind the last checkpoint.
-            Stopped::Output(_) => return Ok(self.kept),
-            Stopped::Usage(_) | Stopped::Failed(_) | Stopped::Row(_) | Stopped::Signal(_) => {}
+            Stopped::File(_) => return Ok(self.kept),
+            Stopped::Usage(_) | Stopped::Failed(_) | Stopped::Lead(_) | Stopped::Signal(_) => {}
         }
-        if self.is_dirty {
+        if self.is_dirty && self.state.selection.format.can_be_continued() {
             self.checkpoint()?;
         }
         if self.kept.is_none() {
@@ -334,49 +331,19 @@ impl Export {
 
 // === impl Stopped ===
 
-impl Stopped {
-    /// Reports the end. `kept` is the number of leads in a partial file, if the export can be resumed.
-    fn report(self, kept: Option<u64>) -> Exit {
-        let (text, exit) = match self {
-            Self::Usage(error) => (one_line(&error.to_string()).into_owned(), Exit::Usage),
-            Self::Failed(failure) => {
-                (failure.text().trim_end().to_owned(), Exit::Failed(failure.code))
-            }
-            Self::Output(error) => (one_line(&error.to_string()).into_owned(), Exit::Output),
-            Self::Row(error) => (one_line(&error.to_string()).into_owned(), Exit::Output),
-            Self::Signal(number) => ("interrupted".to_owned(), Exit::Signal(number)),
-        };
-        let resume = match (kept, exit) {
-            (_, Exit::Usage) => String::new(),
-            (Some(leads), _) => format!(
-                "\nKept {} leads. To continue:\n  {}",
-                grouped(leads),
-                resume_command(args_os())
-            ),
-            (None, _) => "\nNothing was written.".to_owned(),
-        };
-        print_last(format!("leadsd: {text}{resume}"));
-        exit
-    }
-}
-
-impl From<UsageError> for Stopped {
-    fn from(error: UsageError) -> Self {
-        Self::Usage(error)
-    }
-}
-
 impl From<OutputError> for Stopped {
     fn from(error: OutputError) -> Self {
-        if error.is_usage() { Self::Usage(UsageError::Output(error)) } else { Self::Output(error) }
+        if error.is_usage() { Self::usage(error) } else { Self::File(error.to_string()) }
     }
 }
 
-impl From<SessionError> for Stopped {
-    fn from(error: SessionError) -> Self {
-        match error {
-            SessionError::Usage(error) => Self::Usage(UsageError::Dial(error)),
-            SessionError::Failed(failure) => Self::Failed(failure),
-        }
+impl From<RowError> for Stopped {
+    fn from(error: RowError) -> Self {
+        Self::Lead(error.to_string())
     }
+}
+
+/// The sentence on the leads of a partial file.
+fn kept_text(leads: u64) -> String {
+    format!("Kept {} leads.", grouped(leads))
 }

@@ -13,6 +13,8 @@ pub(super) enum Format {
     Ndjson,
     /// Comma-separated values with a header.
     Csv,
+    /// Columns with the types of the portal's schema. Only for exports.
+    Parquet,
 }
 
 /// Compression of a file.
@@ -26,7 +28,7 @@ pub(super) enum Compression {
 
 /// Error of a file name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} has no known ending: name it .ndjson or .csv, or use --format")]
+#[error("{0} has no known ending: name it .ndjson, .csv or .parquet, or use --format")]
 pub(super) struct NoFormat(String);
 
 /// Format and compression of a file. `format` overrides the ending of its name.
@@ -43,7 +45,15 @@ impl Format {
     pub(super) fn has_columns(self) -> bool {
         match self {
             Self::Ndjson => false,
-            Self::Csv => true,
+            Self::Csv | Self::Parquet => true,
+        }
+    }
+
+    /// True if a file can be continued after any row. The index of Parquet is at the end of the file.
+    pub(super) fn can_be_continued(self) -> bool {
+        match self {
+            Self::Ndjson | Self::Csv => true,
+            Self::Parquet => false,
         }
     }
 }
@@ -59,6 +69,7 @@ fn kind_of(file: &Path) -> (Option<Format>, Compression) {
     let format = match stem.rsplit_once('.') {
         Some((_, "ndjson" | "jsonl")) => Some(Format::Ndjson),
         Some((_, "csv")) => Some(Format::Csv),
+        Some((_, "parquet")) => Some(Format::Parquet),
         Some(_) | None => None,
     };
     (format, compression)
@@ -77,6 +88,7 @@ mod tests {
             ("LEADS.CSV", Some(Format::Csv), Compression::None),
             ("leads.csv.zst", Some(Format::Csv), Compression::Zstd),
             ("leads.2026.csv", Some(Format::Csv), Compression::None),
+            ("leads.parquet", Some(Format::Parquet), Compression::None),
             ("leads.txt", None, Compression::None),
             ("csv", None, Compression::None),
             ("leads.gz", None, Compression::Gzip),

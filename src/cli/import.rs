@@ -1,22 +1,24 @@
 //! `leadsd import`: creates or updates a lead for each row of a file.
 //!
 //! - `args`, `mapping`: options, and the fields that columns set. `exit`: help on exit codes.
-//! - `reader`: rows of NDJSON and CSV. `chunk`: rows that are sent together.
-//! - `sender`: batches, repeated with the same request id until each row has a result.
-//! - `results`: the file with one line for each row, from which an import continues.
+//! - `reader`: rows of NDJSON and CSV. `inputs`: rows of ImportLeads.
+//! - `backlog`: rows without a result, in memory and in the file. `sender`: streams that write them.
+//! - `results`: the file with one line for each row, from which an import continues. `row_set`: its rows.
 //!
 //! The whole file is read once before anything is sent: a row that cannot be read or mapped ends the command
-//! without effect. Memory is bounded by one chunk.
+//! without effect. Memory is bounded by the rows without a result.
 
 mod args;
-mod chunk;
+mod backlog;
 mod exit;
+mod inputs;
 mod mapping;
 mod reader;
 mod results;
+mod row_set;
 mod sender;
 
-use std::{collections::BTreeSet, env::args_os, path::Path, pin::pin, time::Duration};
+use std::{path::Path, pin::pin, time::Duration};
 
 use tokio::{
     task::{block_in_place, yield_now},
@@ -25,68 +27,45 @@ use tokio::{
 
 pub(super) use self::args::Args;
 use self::{
-    chunk::{ChunkError, Chunks},
-    mapping::{InvalidMapping, Mapping},
+    backlog::Backlog,
+    inputs::{InputError, Inputs},
+    mapping::Mapping,
     reader::{InvalidFile, Rows},
     results::{Options, Results, ResultsError, Totals},
     sender::Sender,
 };
 use super::{
-    call::{Exit, Failure, one_line},
-    client::{DialError, InvalidTarget, Target},
+    call::Exit,
     error::Error,
-    file_kind::{NoFormat, kind},
-    hardening::deny_debugging,
-    invocation::resume_command,
-    output::{print_last, print_line},
+    file_kind::kind,
+    output::print_line,
     progress::{Position, Progress, grouped, time_text},
-    session::{Session, SessionError},
+    session::Session,
     signals::Signals,
+    stopped::Stopped,
 };
+use crate::grpc::pb;
 
 /// Property whose value is the record id.
 const RECORD_ID: &str = "hs_object_id";
 
-/// Maximum size of a response in bytes: 1,000 results of a batch fit in 4 MiB.
+/// Maximum size of a response message in bytes: one lead.
 const MAX_RESPONSE: usize = 64 << 20;
+
+/// Number of rows that are read in one go before a signal is handled.
+const SCAN: u64 = 1_000;
+
+/// Number of ticks between two syncs of the results.
+const SYNC_TICKS: u32 = 4;
+
+/// Effect of an import that ended before its first row.
+const NOTHING: &str = "Nothing was sent.";
 
 /// Interval at which progress is shown.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Error of the command line, a profile or a file; nothing was sent.
-#[derive(Debug, thiserror::Error)]
-enum UsageError {
-    #[error(transparent)]
-    Format(#[from] NoFormat),
-    #[error(transparent)]
-    File(#[from] InvalidFile),
-    #[error(transparent)]
-    Mapping(#[from] InvalidMapping),
-    #[error(transparent)]
-    Row(#[from] ChunkError),
-    #[error(transparent)]
-    Results(ResultsError),
-    #[error(transparent)]
-    Target(#[from] InvalidTarget),
-    #[error(transparent)]
-    Dial(DialError),
-    #[error(transparent)]
-    Process(#[from] Error),
-}
-
-/// End of an import that is not complete.
-#[derive(Debug)]
-enum Stopped {
-    Usage(UsageError),
-    Failed(Box<Failure>),
-    /// The results cannot be written.
-    Results(ResultsError),
-    Signal(u8),
-}
-
 /// Import that is ready.
 struct Import {
-    chunks: Chunks,
     results: Results,
     sender: Sender,
     /// Number of all rows.
@@ -105,11 +84,13 @@ pub(super) async fn run(args: Args) -> Result<u8, Error> {
     };
     let mut import = match prepared {
         Ok(import) => import,
-        Err(stopped) => return Ok(stopped.report(None).code()),
+        Err(stopped) => return Ok(stopped.report(None, NOTHING).code()),
     };
     let mut progress = Progress::new("rows");
     let ended = import.send_all(&mut signals, &mut progress).await;
     import.sender.close().await;
+    let synced = block_in_place(|| import.results.sync()).map_err(Stopped::from);
+    let ended = ended.and(synced);
     progress.end();
     let totals = import.results.totals;
     let exit = match ended {
@@ -117,54 +98,66 @@ pub(super) async fn run(args: Args) -> Result<u8, Error> {
             print_line(&summary(&totals, &results_file, started.elapsed()));
             if totals.failed > 0 { Exit::InputsFailed } else { Exit::Ok }
         }
-        Err(stopped) => stopped.report(Some(totals.rows)),
+        Err(stopped) => {
+            let kept = format!("{} rows have results.", grouped(totals.rows));
+            stopped.report(Some(kept), NOTHING)
+        }
     };
     Ok(exit.code())
 }
 
 /// Prepares the import: everything that can fail before something is sent.
 async fn prepare(args: Args) -> Result<Import, Stopped> {
-    let (format, compression) = kind(&args.file, args.format).map_err(UsageError::Format)?;
+    let (format, compression) = kind(&args.file, args.format).map_err(Stopped::usage)?;
     let results_file = args.results_file();
     let Args { file, map, id_property, contact_id, clear_empty, dry_run, resume, force, .. } = args;
-    let target = Target::new(args.connect).map_err(UsageError::Target)?;
-    if target.has_token() {
-        deny_debugging().map_err(UsageError::Process)?;
-    }
-    let session = Session::new(target, MAX_RESPONSE).await.map_err(UsageError::Target)?;
+    let session = Session::new(args.connect, MAX_RESPONSE).await.map_err(Stopped::usage)?;
     let mapping = Mapping::new(&map, id_property.as_deref());
-    let unreadable = |source| InvalidFile::Read { file: file.clone(), source };
     let file_bytes = std::fs::metadata(&file).map(|metadata| metadata.len());
+    let file_bytes = file_bytes.map_err(|source| InvalidFile::Read { file: file.clone(), source });
     let options = Options {
-        file_bytes: file_bytes.map_err(unreadable).map_err(UsageError::File)?,
-        id_property: id_property.clone(),
+        file_bytes: file_bytes.map_err(Stopped::usage)?,
+        id_property,
         contact_id,
         clear_empty,
         dry_run,
         map: map.iter().map(ToString::to_string).collect(),
     };
     let open = || {
-        let rows = Rows::open(&file, format, compression).map_err(UsageError::File)?;
-        Ok::<_, UsageError>(Chunks::new(rows, mapping.clone(), &options))
+        let rows = Rows::open(&file, format, compression).map_err(Stopped::usage)?;
+        Ok::<_, Stopped>(Inputs::new(rows, mapping.clone(), &options))
     };
-    let (rows, ends) = scan(open()?, &mapping).await?;
-    let mut results = block_in_place(|| Results::open(&results_file, &options, resume, force))?;
-    block_in_place(|| results.keep_chunks(|done| ends.contains(&done)))?;
-    let sender = Sender::new(session, id_property, dry_run);
-    Ok(Import { chunks: open()?, results, sender, rows })
+    let rows = scan(open()?, &mapping).await?;
+    let results = block_in_place(|| Results::open(&results_file, &options, resume, force))?;
+    let settings = pb::ImportSettings {
+        import_id: results.import_id(),
+        stop_on_error_ratio: args.stop_on_error_ratio.unwrap_or_default(),
+        validate_only: dry_run,
+        ..Default::default()
+    };
+    let backlog = Backlog::new(open()?, rows, results.rows().clone());
+    let sender = Sender::new(session, settings, backlog);
+    Ok(Import { results, sender, rows })
 }
 
-/// Reads a file to its end; returns the number of rows, and those before each end of a chunk.
-async fn scan(mut chunks: Chunks, mapping: &Mapping) -> Result<(u64, BTreeSet<u64>), UsageError> {
-    let (mut rows, mut ends) = (0, BTreeSet::new());
-    while let Some(chunk) = block_in_place(|| chunks.next())? {
-        rows += chunk.inputs.len() as u64;
-        ends.insert(rows);
-        // A signal ends the command between two chunks.
+/// Reads a file to its end; returns the number of rows.
+async fn scan(mut inputs: Inputs, mapping: &Mapping) -> Result<u64, Stopped> {
+    let mut rows = 0;
+    let mut read = || -> Result<bool, InputError> {
+        for _ in 0..SCAN {
+            if inputs.next()?.is_none() {
+                return Ok(false);
+            }
+            rows += 1;
+        }
+        Ok(true)
+    };
+    while block_in_place(&mut read).map_err(Stopped::usage)? {
+        // A signal ends the command here.
         yield_now().await;
     }
-    mapping.check(chunks.columns())?;
-    Ok((rows, ends))
+    mapping.check(inputs.columns()).map_err(Stopped::usage)?;
+    Ok(rows)
 }
 
 /// Totals in words, such as `1,000 rows: 990 created, 10 failed; results in leads.csv.results.ndjson`.
@@ -192,30 +185,38 @@ fn summary(totals: &Totals, results: &Path, elapsed: Duration) -> String {
 // === impl Import ===
 
 impl Import {
-    /// Sends all chunks that have no results yet.
+    /// Sends all rows that have no results yet.
     async fn send_all(
         &mut self,
         signals: &mut Signals,
         progress: &mut Progress,
     ) -> Result<(), Stopped> {
-        let started = (Instant::now(), self.results.rows());
+        let started = (Instant::now(), self.results.totals.rows);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while let Some(chunk) = block_in_place(|| self.chunks.next()).map_err(UsageError::Row)? {
-            if chunk.first_row <= self.results.rows() {
-                continue;
-            }
-            let request_id = self.results.request_id(chunk.first_row);
-            let mut send = pin!(self.sender.send(&chunk, &request_id));
-            let results = loop {
+        let mut until_sync = SYNC_TICKS;
+        loop {
+            let mut next = pin!(self.sender.next());
+            let result = loop {
                 tokio::select! {
                     biased;
                     signal = signals.received() => return Err(Stopped::Signal(signal)),
-                    results = &mut send => break results?,
-                    _ = ticks.tick() => progress.show(&position(&self.results, self.rows, started)),
+                    // Before the results, which may arrive without a pause.
+                    _ = ticks.tick() => {
+                        progress.show(&position(&self.results, self.rows, started));
+                        until_sync -= 1;
+                        if until_sync == 0 {
+                            until_sync = SYNC_TICKS;
+                            block_in_place(|| self.results.sync())?;
+                        }
+                    }
+                    result = &mut next => break result?,
                 }
             };
-            block_in_place(|| self.results.add(&results))?;
+            match result {
+                Some(result) => block_in_place(|| self.results.add(&result))?,
+                None => break,
+            }
         }
         progress.show(&position(&self.results, self.rows, started));
         Ok(())
@@ -225,7 +226,7 @@ impl Import {
 /// Position after the rows with results. `started` is the time and number of rows at the start.
 fn position(results: &Results, total: u64, started: (Instant, u64)) -> Position {
     let (at, first) = started;
-    let (done, elapsed) = (results.rows(), at.elapsed());
+    let (done, elapsed) = (results.totals.rows, at.elapsed());
     let sent = u32::try_from(done - first).ok().filter(|sent| *sent > 0);
     let left = u32::try_from(total - done).ok();
     let remaining = sent.zip(left).map(|(sent, left)| elapsed / sent * left);
@@ -238,52 +239,8 @@ fn position(results: &Results, total: u64, started: (Instant, u64)) -> Position 
 
 // === impl Stopped ===
 
-impl Stopped {
-    /// Reports the end. `done` is the number of rows with results, if the import can be resumed.
-    fn report(self, done: Option<u64>) -> Exit {
-        let (text, exit) = match self {
-            Self::Usage(error) => (one_line(&error.to_string()).into_owned(), Exit::Usage),
-            Self::Failed(failure) => {
-                (failure.text().trim_end().to_owned(), Exit::Failed(failure.code))
-            }
-            Self::Results(error) => (one_line(&error.to_string()).into_owned(), Exit::Output),
-            Self::Signal(number) => ("interrupted".to_owned(), Exit::Signal(number)),
-        };
-        let resume = match (done, exit) {
-            (_, Exit::Usage) => String::new(),
-            (Some(rows), _) => format!(
-                "\n{} rows have results. To continue:\n  {}",
-                grouped(rows),
-                resume_command(args_os())
-            ),
-            (None, _) => "\nNothing was sent.".to_owned(),
-        };
-        print_last(format!("leadsd: {text}{resume}"));
-        exit
-    }
-}
-
-impl From<UsageError> for Stopped {
-    fn from(error: UsageError) -> Self {
-        Self::Usage(error)
-    }
-}
-
 impl From<ResultsError> for Stopped {
     fn from(error: ResultsError) -> Self {
-        if error.is_usage() {
-            Self::Usage(UsageError::Results(error))
-        } else {
-            Self::Results(error)
-        }
-    }
-}
-
-impl From<SessionError> for Stopped {
-    fn from(error: SessionError) -> Self {
-        match error {
-            SessionError::Usage(error) => Self::Usage(UsageError::Dial(error)),
-            SessionError::Failed(failure) => Self::Failed(failure),
-        }
+        if error.is_usage() { Self::usage(error) } else { Self::File(error.to_string()) }
     }
 }

@@ -275,7 +275,8 @@ async fn failures_leave_no_file_with_the_final_name() {
         assert!(names(&folder).is_empty(), "{:?} after {ran:?}", names(&folder));
     }
     let unnamed = ran(leadsd_export(&app.grpc, &folder.path().join("leads"), &[])).await;
-    unnamed.failed(64, &["has no known ending: name it .ndjson or .csv, or use --format"]);
+    unnamed
+        .failed(64, &["has no known ending: name it .ndjson, .csv or .parquet, or use --format"]);
     let nowhere = ran(leadsd_export(&app.grpc, Path::new("/nonexistent/a.csv"), COLUMNS)).await;
     nowhere.failed(1, &["cannot write /nonexistent/a.csv.partial"]);
     std::fs::write(&out, "earlier").unwrap();

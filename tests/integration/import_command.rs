@@ -1,21 +1,20 @@
-//! `leadsd import` against a running service: mapping, results, dry run, interruption and resume.
+//! `leadsd import` against a running service: mapping, results, dry run, interruption, resume, cut connections.
 
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use leadsd_hubspot_fake::{Gate, ScriptedResponse};
-use leadsd_testkit::send_signal;
+use leadsd_testkit::{ChaosProxy, Direction, send_signal};
 use serde_json::{Value, json};
 
 use crate::{
     call::{Ran, ran},
     export_command::leadsd_export,
-    harness::{LEADSD, PATIENCE, TestApp, eventually},
+    harness::{LEADSD, PATIENCE, TestApp, eventually, metrics_page},
 };
 
 /// A service without a bound that these tests reach.
@@ -28,17 +27,53 @@ async fn service() -> TestApp {
 
 /// A command that reads no profile of the machine that runs the test.
 fn leadsd_import(app: &TestApp, file: &Path, arguments: &[&str]) -> Command {
+    leadsd_import_at(&app.grpc, file, arguments)
+}
+
+fn leadsd_import_at(address: &str, file: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(LEADSD);
-    command.args(["import", "--address", &app.grpc]).arg(file).args(arguments);
+    command.args(["import", "--address", address]).arg(file).args(arguments);
     command.env_remove("HOME").env_remove("XDG_CONFIG_HOME");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-/// Lines of results, without the first one.
+/// Lines of results by row, without the first one.
 fn results(file: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(format!("{}.results.ndjson", file.display())).unwrap();
-    text.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect()
+    let mut rows: Vec<Value> = lines(file).lines().skip(1).map(parsed).collect();
+    rows.sort_by_key(|row| row["row"].as_u64());
+    rows
+}
+
+fn parsed(line: &str) -> Value {
+    serde_json::from_str(line).unwrap()
+}
+
+/// Text of the results; empty before there are any.
+fn lines(file: &Path) -> String {
+    std::fs::read_to_string(format!("{}.results.ndjson", file.display())).unwrap_or_default()
+}
+
+/// A file with a row for each number.
+fn numbered(folder: &tempfile::TempDir, prefix: &str, rows: usize) -> PathBuf {
+    let mut text = "hs_lead_name\n".to_owned();
+    for row in 1..=rows {
+        writeln!(text, "{prefix} {row}").unwrap();
+    }
+    written(folder, "leads.csv", &text)
+}
+
+/// Asserts that each row has one result, and each lead exists once.
+fn assert_each_once(app: &TestApp, file: &Path, prefix: &str, rows: usize) {
+    let results = results(file);
+    let numbers: Vec<_> = results.iter().map(|row| row["row"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..=rows as u64).collect::<Vec<_>>());
+    let ids: BTreeSet<&str> = results.iter().filter_map(|row| row["id"].as_str()).collect();
+    assert_eq!(ids.len(), rows);
+    let mut names = names(app);
+    names.retain(|name| name.starts_with(&format!("{prefix} ")));
+    let distinct: BTreeSet<_> = names.iter().collect();
+    assert_eq!((names.len(), distinct.len()), (rows, rows));
 }
 
 fn written(folder: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
@@ -166,45 +201,83 @@ async fn a_file_that_cannot_be_read_or_mapped_has_no_effect() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_was_interrupted_continues_and_writes_no_row_twice() {
-    const ROWS: usize = 2_300;
-    let app = service().await;
+    const ROWS: usize = 6_000;
+    // The default quota: about 1,900 rows a second.
+    let app = TestApp::start().await;
     for signal in ["KILL", "INT"] {
         let folder = tempfile::tempdir().unwrap();
-        let before = names(&app).len();
-        let mut text = "hs_lead_name\n".to_owned();
-        for row in 0..ROWS {
-            writeln!(text, "{signal} {row}").unwrap();
-        }
-        let file = written(&folder, "leads.csv", &text);
+        let file = numbered(&folder, signal, ROWS);
         let options = ["--contact-id", app.contact.as_str(), "--resume"];
-        // The second chunk of 1,000 rows stays incomplete.
-        let gate = Gate::new();
-        let passing = ScriptedResponse::Delayed(Duration::ZERO);
-        app.hubspot.script_times(13, "POST", "/batch/create", passing);
-        let held = ScriptedResponse::Held(gate.clone());
-        app.hubspot.script_times(1_000, "POST", "/batch/create", held);
         let child = leadsd_import(&app, &file, &options).spawn().unwrap();
-        eventually("a part of the second chunk", async || names(&app).len() >= before + 1_300)
-            .await;
-        eventually("the results of the first chunk", async || {
-            file.with_extension("csv.results.ndjson").exists() && results(&file).len() == 1_000
-        })
-        .await;
+        eventually("results", async || lines(&file).lines().count() > 500).await;
+        let gate = Gate::new();
+        for path in ["/leads", "/batch/create"] {
+            let held = ScriptedResponse::Held(gate.clone());
+            app.hubspot.script_times(10_000, "POST", path, held);
+        }
         send_signal(&child, signal);
         let interrupted = ended(child).await;
         if signal == "INT" {
-            interrupted.failed(130, &["interrupted\n1,000 rows have results. To continue:\n"]);
+            interrupted.failed(130, &["interrupted\n", " rows have results. To continue:\n"]);
         }
+        let before = lines(&file).lines().count();
+        assert!((500..ROWS).contains(&before), "{before}");
         app.hubspot.clear_scripts();
         gate.open();
         let resumed = ran(leadsd_import(&app, &file, &options)).await;
         assert_eq!(resumed.code, Some(0), "{resumed:?}");
-        assert!(resumed.out.starts_with("2,300 rows: 2,300 created in "), "{resumed:?}");
-        let rows = results(&file);
-        let ids: BTreeSet<&str> = rows.iter().filter_map(|row| row["id"].as_str()).collect();
-        assert_eq!((rows.len(), ids.len()), (ROWS, ROWS));
-        let of_this = names(&app).into_iter().filter(|name| name.starts_with(signal));
-        let all: Vec<String> = of_this.collect();
-        assert_eq!((all.len(), all.iter().collect::<BTreeSet<_>>().len()), (ROWS, ROWS));
+        assert!(resumed.out.starts_with("6,000 rows: 6,000 created in "), "{resumed:?}");
+        assert_each_once(&app, &file, signal, ROWS);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cut_connections_and_ended_streams_cost_no_row() {
+    const ROWS: usize = 8_000;
+    // Streams end early with a summary, since connections are closed after a second.
+    let app = TestApp::builder().set("GRPC__MAX_CONNECTION_AGE", "1s").start().await;
+    let proxy = ChaosProxy::start().await;
+    proxy.connect_to(app.grpc.parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let file = numbered(&folder, "Lead", ROWS);
+    let options = ["--contact-id", app.contact.as_str()];
+    let child = leadsd_import_at(&proxy.address().to_string(), &file, &options).spawn().unwrap();
+    for (number, direction) in [Direction::Response, Direction::Request].into_iter().enumerate() {
+        let results = (number + 1) * 1_000;
+        eventually("results", async || lines(&file).lines().count() > results).await;
+        proxy.cut_after(direction, 5_000);
+    }
+    let ran = ended(child).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.starts_with("8,000 rows: 8,000 created in "), "{ran:?}");
+    assert_each_once(&app, &file, "Lead", ROWS);
+    let metrics = metrics_page(&app.admin).await.expect("a page");
+    for end in ["drained", "cancelled"] {
+        let none = format!("leadsd_import_ended_total{{end=\"{end}\"}} 0.0\n");
+        assert!(!metrics.contains(&none), "{metrics}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_errors_stop_an_import() {
+    let app = service().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = numbered(&folder, "Lead", 6_000);
+    let options = ["--contact-id", "4711", "--stop-on-error-ratio", "0.5"];
+    let ran = ran(leadsd_import(&app, &file, &options)).await;
+    ran.failed(73, &["too many rows failed: ", "--stop-on-error-ratio", "To continue:"]);
+    let results = results(&file);
+    assert!((100..6_000).contains(&results.len()), "{}", results.len());
+    assert!(results.iter().all(|row| row["status"] == "failed"), "{:?}", results[0]);
+    assert!(names(&app).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_too_large_ends_an_import_that_has_begun() {
+    let app = TestApp::builder().set("GRPC__MAX_REQUEST_SIZE", "64KiB").start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!("hs_lead_name\nAda\n{}\n", "x".repeat(100_000));
+    let file = written(&folder, "leads.csv", &text);
+    let ran = ran(leadsd_import(&app, &file, &["--contact-id", &app.contact])).await;
+    ran.failed(72, &["after row ", "is too large", "To continue:"]);
 }

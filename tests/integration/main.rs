@@ -36,6 +36,7 @@ mod egress;
 mod examples;
 mod export;
 mod export_command;
+mod export_formats;
 mod export_memory;
 mod fairness;
 mod fake_hubspot;

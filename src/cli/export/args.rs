@@ -23,13 +23,13 @@ const MAX_CONDITIONS: usize = 5;
 #[derive(Debug, ClapArgs)]
 #[command(after_long_help = exit::help())]
 pub(in crate::cli) struct Args {
-    /// File to write. Its ending selects format and compression: leads.ndjson, leads.csv.gz, leads.ndjson.zst.
+    /// File to write. Its ending selects format and compression: leads.ndjson, leads.csv.gz, leads.ndjson.zst, leads.parquet.
     #[arg(long, value_name = "FILE")]
     pub(super) out: PathBuf,
     /// Format of the file. Default: by its ending.
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(super) format: Option<Format>,
-    /// Compression of the file. Default: by its ending, .gz or .zst; none otherwise.
+    /// Compression of the file. Default: by its ending, .gz or .zst; none otherwise. Parquet has its own.
     #[arg(long, value_enum, value_name = "COMPRESSION")]
     pub(super) compression: Option<Compression>,
     /// Internal names of properties, separated by commas; * for all. Default: the portal's default properties.
@@ -47,7 +47,7 @@ pub(in crate::cli) struct Args {
     /// Text to find in the leads, as in SearchLeads.
     #[arg(long, value_name = "TEXT")]
     pub(super) query: Option<String>,
-    /// Continues an export that was interrupted; starts one if there is none.
+    /// Continues an export that was interrupted; starts one if there is none. Not for Parquet.
     #[arg(long)]
     pub(super) resume: bool,
     /// Replaces the file if it exists, and drops an interrupted export unless --resume is given.
@@ -69,6 +69,15 @@ pub(in crate::cli) enum InvalidArgs {
     Format(#[from] NoFormat),
     #[error("--out {0} names no file")]
     NoFile(String),
+    #[error(
+        "a Parquet file cannot be continued, because its index is written last: leave out --resume, or export \
+         to .ndjson or .csv"
+    )]
+    NoResume,
+    #[error(
+        "Parquet is compressed by itself, with zstd: leave out --compression, and name the file .parquet"
+    )]
+    Compressed,
     #[error("at most {MAX_CONDITIONS} --filter are allowed, because leadsd adds one for its pages")]
     TooManyConditions,
 }
@@ -85,7 +94,12 @@ impl Args {
             return Err(InvalidArgs::NoFile(self.out.display().to_string()));
         }
         let (format, compression) = kind(&self.out, self.format)?;
-        Ok((format, self.compression.unwrap_or(compression)))
+        let compression = self.compression.unwrap_or(compression);
+        match format {
+            Format::Parquet if self.resume => Err(InvalidArgs::NoResume),
+            Format::Parquet if compression != Compression::None => Err(InvalidArgs::Compressed),
+            Format::Parquet | Format::Ndjson | Format::Csv => Ok((format, compression)),
+        }
     }
 }
 

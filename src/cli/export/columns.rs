@@ -1,4 +1,4 @@
-//! Columns of a CSV file.
+//! Columns of a file, and their text for CSV.
 
 use std::{borrow::Cow, collections::BTreeSet};
 
@@ -16,23 +16,23 @@ const TIMES: [&str; 2] = ["create_time", "update_time"];
 /// Separator of the ids of associated records; HubSpot separates the values of a property by it.
 const SEPARATOR: &str = ";";
 
-/// Column of a CSV file.
+/// Column of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Column {
     pub(super) header: String,
-    source: Source,
+    pub(super) source: Source,
 }
 
 /// Part of a lead that a column has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Source {
+pub(super) enum Source {
     Id,
     Property(String),
     CreateTime,
     UpdateTime,
     /// Ids of associated records of an object type.
     Associations(String),
-    /// Versions of a property, as JSON.
+    /// Versions of a property.
     History(String),
 }
 

@@ -1,11 +1,14 @@
 //! Rows of a file: one for each lead.
 //!
-//! NDJSON has all fields of a lead, and CSV those of its columns.
+//! NDJSON has all fields of a lead, and CSV and Parquet those of its columns.
 
 use std::io;
 
+use ::parquet::errors::ParquetError;
+
 use super::{
     columns::{Column, columns_of},
+    parquet::{ColumnTypes, ParquetRows},
     state::{Counts, Selection},
 };
 use crate::{
@@ -23,6 +26,11 @@ pub(super) enum Rows {
         /// True if the caller named all properties. HubSpot returns others as well, such as `hs_createdate`.
         is_named: bool,
     },
+    /// Parquet, with the same meaning of `is_named`.
+    Parquet {
+        rows: Box<ParquetRows>,
+        is_named: bool,
+    },
 }
 
 /// Error of a lead that the file cannot hold.
@@ -37,26 +45,34 @@ pub(in crate::cli) enum RowError {
     Csv(#[from] csv::Error),
     #[error("cannot write a row: {0}")]
     Io(#[from] io::Error),
+    #[error("cannot write a row: {0}")]
+    Parquet(#[from] ParquetError),
 }
 
 // === impl Rows ===
 
 impl Rows {
-    /// Rows of a format. `names` are the properties with a column.
-    pub(super) fn new(selection: &Selection, names: &[String]) -> Self {
-        match selection.format {
+    /// Rows of a format. `names` are the properties with a column, and `types` those of Parquet.
+    pub(super) fn new(
+        selection: &Selection,
+        names: &[String],
+        types: &ColumnTypes,
+    ) -> Result<Self, RowError> {
+        let is_named = selection.names_all_properties();
+        Ok(match selection.format {
             Format::Ndjson => Self::Ndjson,
-            Format::Csv => {
-                let columns = columns_of(selection, names);
-                Self::Csv { columns, is_named: selection.names_all_properties() }
+            Format::Csv => Self::Csv { columns: columns_of(selection, names), is_named },
+            Format::Parquet => {
+                let rows = ParquetRows::new(columns_of(selection, names), types)?;
+                Self::Parquet { rows: Box::new(rows), is_named }
             }
-        }
+        })
     }
 
     /// Appends what comes before the first row.
     pub(super) fn begin(&self, out: &mut Vec<u8>) -> Result<(), RowError> {
         match self {
-            Self::Ndjson => Ok(()),
+            Self::Ndjson | Self::Parquet { .. } => Ok(()),
             Self::Csv { columns, .. } => {
                 let mut csv = csv::Writer::from_writer(out);
                 csv.write_record(columns.iter().map(|column| column.header.as_str()))?;
@@ -65,8 +81,8 @@ impl Rows {
         }
     }
 
-    /// Appends the rows of leads.
-    pub(super) fn add(&self, out: &mut Vec<u8>, leads: &[pb::Lead]) -> Result<(), RowError> {
+    /// Appends the rows of leads. Those of Parquet follow when they fill a row group.
+    pub(super) fn add(&mut self, out: &mut Vec<u8>, leads: &[pb::Lead]) -> Result<(), RowError> {
         match self {
             Self::Ndjson => {
                 for lead in leads {
@@ -78,24 +94,54 @@ impl Rows {
             Self::Csv { columns, is_named } => {
                 let mut csv = csv::Writer::from_writer(out);
                 for lead in leads {
-                    if !is_named {
-                        check(lead, columns)?;
+                    if !*is_named {
+                        let has = |name: &str| columns.iter().any(|it| it.is_property(name));
+                        check(lead, lead.properties.keys(), has)?;
                     }
-                    for column in columns {
+                    for column in &*columns {
                         csv.write_field(&*column.cell(lead))?;
                     }
                     csv.write_record(None::<&[u8]>)?;
                 }
                 Ok(csv.flush()?)
             }
+            Self::Parquet { rows, is_named } => {
+                for lead in leads {
+                    if !*is_named {
+                        let names = lead.typed_properties.keys();
+                        check(lead, names, |name| rows.has_column(name))?;
+                    }
+                    rows.add(out, lead)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Appends what comes after the last row.
+    pub(super) fn end(&mut self, out: &mut Vec<u8>) -> Result<(), RowError> {
+        match self {
+            Self::Ndjson | Self::Csv { .. } => Ok(()),
+            Self::Parquet { rows, .. } => Ok(rows.end(out)?),
+        }
+    }
+
+    /// Number of values that have no place in the column of their property.
+    pub(super) fn other_types(&self) -> u64 {
+        match self {
+            Self::Ndjson | Self::Csv { .. } => 0,
+            Self::Parquet { rows, .. } => rows.other_types,
         }
     }
 }
 
-/// Errors if a lead has a property without a column.
-fn check(lead: &pb::Lead, columns: &[Column]) -> Result<(), RowError> {
-    let is_column = |name: &&String| !columns.iter().any(|column| column.is_property(name));
-    match lead.properties.keys().find(is_column) {
+/// Errors if one of these properties of a lead has no column.
+fn check<'a>(
+    lead: &pb::Lead,
+    mut names: impl Iterator<Item = &'a String>,
+    has_column: impl Fn(&str) -> bool,
+) -> Result<(), RowError> {
+    match names.find(|name| !has_column(name)) {
         Some(name) => Err(RowError::NoColumn { id: lead.id.clone(), name: name.clone() }),
         None => Ok(()),
     }

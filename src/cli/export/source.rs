@@ -4,11 +4,8 @@
 use std::time::Duration;
 
 use http::Uri;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep, timeout, timeout_at},
-};
-use tonic::{Code, Streaming, metadata::MetadataMap};
+use tokio::{sync::watch, time::timeout};
+use tonic::{Streaming, metadata::MetadataMap};
 
 use crate::{
     cli::{
@@ -22,8 +19,8 @@ use crate::{
     },
 };
 
-/// Time after the deadline that the service has to end its stream by itself, with a token.
-const DEADLINE_GRACE: Duration = Duration::from_millis(500);
+/// Name of the command in errors.
+const COMMAND: &str = "export";
 
 /// Timeout for a page of properties.
 const SCHEMA_TIMEOUT: Duration = Duration::from_secs(20);
@@ -49,12 +46,14 @@ struct OpenStream {
     had_leads: bool,
 }
 
-/// Names of all properties of the portal, ordered.
-pub(super) async fn property_names(session: &Session) -> Result<Vec<String>, SessionError> {
+/// Definitions of all properties of the portal, ordered by name.
+pub(super) async fn property_definitions(
+    session: &Session,
+) -> Result<Vec<pb::LeadProperty>, SessionError> {
     let connection = session.connect().await?;
     let client = SchemaServiceClient::with_origin(connection.channel(), session.origin.clone());
     let mut client = client.max_decoding_message_size(session.max_response);
-    let (mut names, mut page_token) = (Vec::new(), String::new());
+    let (mut properties, mut page_token) = (Vec::new(), String::new());
     loop {
         let message = pb::ListLeadPropertiesRequest {
             page_size: SCHEMA_PAGE,
@@ -71,12 +70,12 @@ pub(super) async fn property_names(session: &Session) -> Result<Vec<String>, Ses
                 return Err(SessionError::Failed(Failure::deadline(SCHEMA_TIMEOUT).into()));
             }
         };
-        names.extend(page.properties.into_iter().map(|property| property.name));
+        properties.extend(page.properties);
         page_token = page.next_page_token;
         if page_token.is_empty() {
             drop(client);
             connection.close().await;
-            return Ok(names);
+            return Ok(properties);
         }
     }
 }
@@ -106,7 +105,7 @@ impl Source {
     /// The next message. Waits for another stream if one ends before the export.
     pub(super) async fn next(&mut self) -> Result<pb::ExportLeadsResponse, SessionError> {
         loop {
-            self.check_deadline()?;
+            self.session.check_deadline(COMMAND)?;
             let failure = match self.read().await {
                 Ok(Some(message)) => return Ok(message),
                 Ok(None) => None,
@@ -114,20 +113,8 @@ impl Source {
                 Err(error @ SessionError::Usage(_)) => return Err(error),
             };
             let had_leads = self.close().await;
-            self.check_deadline()?;
-            let pause = match &failure {
-                Some(failure) => self.attempts.after_failure(failure, rand::random()),
-                None => self.attempts.after_end(had_leads, rand::random()),
-            };
-            match (pause, failure) {
-                (Some(pause), _) => sleep(pause).await,
-                (None, Some(failure)) => return Err(SessionError::Failed(failure)),
-                (None, None) => {
-                    let message = "the service ends each stream without a lead";
-                    let failure = Failure::local(Code::Unavailable, message, "resume it later");
-                    return Err(SessionError::Failed(failure.into()));
-                }
-            }
+            self.session.check_deadline(COMMAND)?;
+            self.attempts.wait(failure, had_leads).await.map_err(SessionError::Failed)?;
         }
     }
 
@@ -148,15 +135,7 @@ impl Source {
             self.open = Some(self.start().await?);
         }
         let Some(open) = &mut self.open else { return Ok(None) };
-        let message = open.messages.message();
-        let message = match self.session.deadline {
-            None => message.await,
-            Some((until, length)) => match timeout_at(until + DEADLINE_GRACE, message).await {
-                Ok(message) => message,
-                Err(_) => return Err(SessionError::Failed(Failure::deadline(length).into())),
-            },
-        };
-        let message = message.map_err(|status| self.session.failure(&status))?;
+        let message = self.session.response(open.messages.message()).await?;
         let Some(message) = message else { return Ok(None) };
         self.attempts.started();
         if !message.leads.is_empty() {
@@ -172,26 +151,9 @@ impl Source {
         let channel = connection.channel();
         let client = LeadsServiceClient::with_origin(channel.clone(), self.session.origin.clone());
         let mut client = client.max_decoding_message_size(self.session.max_response);
-        let mut request = self.session.request(self.request.clone());
-        if let Some((until, _)) = self.session.deadline {
-            let left = until.saturating_duration_since(Instant::now());
-            request.set_timeout(left.max(Duration::from_millis(1)));
-        }
-        let response = client.export_leads(request).await;
-        let messages = response.map_err(|status| self.session.failure(&status))?.into_inner();
+        let request = self.session.request(self.request.clone());
+        let messages = self.session.response(client.export_leads(request)).await?.into_inner();
         self.channel.send_replace(Some(channel));
         Ok(OpenStream { connection, messages, had_leads: false })
-    }
-
-    /// Errors after the deadline. The service ends a stream with a token shortly before it.
-    fn check_deadline(&self) -> Result<(), SessionError> {
-        match self.session.deadline {
-            Some((until, length)) if until <= Instant::now() + DEADLINE_GRACE => {
-                let message = format!("the export did not end within {length:?}");
-                let failure = Failure::local(Code::DeadlineExceeded, message, "resume it");
-                Err(SessionError::Failed(failure.into()))
-            }
-            Some(_) | None => Ok(()),
-        }
     }
 }

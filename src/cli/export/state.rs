@@ -69,6 +69,9 @@ pub(super) struct Counts {
     pub(super) id_only: u64,
     /// Lists of associated records that HubSpot truncated.
     pub(super) truncated: u64,
+    /// Values that are not of the type of their column.
+    #[serde(default)]
+    pub(super) other_types: u64,
 }
 
 /// Error of a state file.
@@ -213,7 +216,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let paths = Paths::new(&folder.path().join("leads.csv.gz"));
         assert_eq!(State::load(&paths.state, &selection()).unwrap(), None);
-        let counts = Counts { leads: 7, id_only: 1, truncated: 2 };
+        let counts = Counts { leads: 7, id_only: 1, truncated: 2, other_types: 0 };
         let mut state = State { bytes: 12, counts, ..State::new(selection()) };
         for token in ["first", "second"] {
             token.clone_into(&mut state.resume_token);

@@ -33,6 +33,11 @@ pub(in crate::cli) struct Args {
     /// Validates all rows and writes nothing to HubSpot.
     #[arg(long)]
     pub(super) dry_run: bool,
+    /// Part of the rows that may fail, from 0 to 1, before the import stops. Default: no limit.
+    ///
+    /// It counts from 100 results of a stream on. An import that connects again begins a stream.
+    #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
+    pub(super) stop_on_error_ratio: Option<f64>,
     /// File with one line for each row. Default: the name of FILE with .results.ndjson, or .dry-run.ndjson.
     #[arg(long, value_name = "RESULTS")]
     pub(super) results: Option<PathBuf>,
@@ -56,4 +61,11 @@ impl Args {
             PathBuf::from(name)
         })
     }
+}
+
+fn parse_ratio(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|ratio| *ratio > 0.0 && *ratio <= 1.0)
+        .ok_or_else(|| "use a number above 0, and at most 1, such as 0.1".to_owned())
 }

@@ -28,6 +28,10 @@ pub(in crate::cli) enum InvalidFile {
     Read { file: PathBuf, source: io::Error },
     #[error("{}: row {row}: {what}", file.display())]
     Row { file: PathBuf, row: u64, what: String },
+    #[error("{} is Parquet, which is for exports: convert it to .ndjson or .csv", .0.display())]
+    Parquet(PathBuf),
+    #[error("the file has fewer rows than before: it was changed")]
+    Changed,
 }
 
 /// Reader of rows.
@@ -62,6 +66,7 @@ impl Rows {
         };
         let source = match format {
             Format::Ndjson => Source::Ndjson(BufReader::new(read)),
+            Format::Parquet => return Err(InvalidFile::Parquet(file.to_owned())),
             Format::Csv => {
                 let mut reader = csv::Reader::from_reader(read);
                 let header = reader.headers().map_err(|error| invalid(file, 0, &error))?;

@@ -1,8 +1,8 @@
-//! Results of an import: a file with one line of JSON for each row, in their order.
+//! Results of an import: a file with one line of JSON for each row, in the order in which they arrive.
 //!
-//! The first line names the import. Rows are sent in chunks whose bounds depend on the file alone, and the
-//! results of a chunk are written and synced together. An import that is continued drops the lines of an
-//! incomplete chunk and sends that chunk again with the same `request_id`, so that no lead is created twice.
+//! The first line names the import. A result is written as it arrives. An import that is continued drops an
+//! incomplete last line, and sends the rows without a line again under the same name and keys, so that no lead
+//! is created twice.
 
 use std::{
     fs::{File, TryLockError},
@@ -13,22 +13,26 @@ use std::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{cli::call::Failure, grpc::code_name};
+use super::row_set::RowSet;
+use crate::{
+    cli::call::Failure,
+    grpc::{code_name, pb},
+};
 
-/// Version of the file.
-const VERSION: u32 = 1;
+/// Version of the file. Files of version 1 had the rows in chunks, each with a request id.
+const VERSION: u32 = 2;
 
 /// First line of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Header {
     leadsd_import: u32,
-    /// UUID that names the import in request ids.
+    /// UUID that names the import, as `import_id` of ImportLeads.
     import_id: String,
     options: Options,
 }
 
 /// Options that decide the effect. They cannot change between the parts of an import.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Options {
     /// Length of the imported file in bytes.
     pub(super) file_bytes: u64,
@@ -109,7 +113,11 @@ pub(super) struct Results {
     path: PathBuf,
     file: File,
     import_id: Uuid,
+    /// Rows with a result.
+    rows: RowSet,
     pub(super) totals: Totals,
+    /// True if there are lines that are not synced.
+    is_dirty: bool,
 }
 
 // === impl Results ===
@@ -136,7 +144,14 @@ impl Results {
             return Err(ResultsError::Exists(path.to_owned()));
         }
         let path = path.to_owned();
-        let mut results = Self { path, file, import_id: Uuid::new_v4(), totals: Totals::default() };
+        let mut results = Self {
+            path,
+            file,
+            import_id: Uuid::new_v4(),
+            rows: RowSet::default(),
+            totals: Totals::default(),
+            is_dirty: false,
+        };
         if has_content && !force && results.load(options)? {
             return Ok(results);
         }
@@ -144,68 +159,49 @@ impl Results {
         Ok(results)
     }
 
-    /// Name of a chunk in requests. Equal for the same chunk of the same import.
-    pub(super) fn request_id(&self, first_row: u64) -> String {
-        Uuid::new_v5(&self.import_id, &first_row.to_be_bytes()).to_string()
+    /// Name of the import.
+    pub(super) fn import_id(&self) -> String {
+        self.import_id.to_string()
     }
 
-    /// Number of rows with a result.
-    pub(super) fn rows(&self) -> u64 {
-        self.totals.rows
+    /// Rows with a result.
+    pub(super) fn rows(&self) -> &RowSet {
+        &self.rows
     }
 
-    /// Appends the results of a chunk, and syncs them.
-    pub(super) fn add(&mut self, results: &[RowResult]) -> Result<(), ResultsError> {
-        let mut lines = Vec::new();
-        for result in results {
-            // Writing to memory cannot fail.
-            let _ = serde_json::to_writer(&mut lines, result);
-            lines.push(b'\n');
-        }
-        let written = self.file.write_all(&lines).and_then(|()| self.file.sync_data());
-        written.map_err(|source| ResultsError::Write { file: self.path.clone(), source })?;
-        for result in results {
-            self.totals.add(result.status);
-        }
-        Ok(())
-    }
-
-    /// Keeps the results of whole chunks. `ends` has the number of rows before each possible end.
-    pub(super) fn keep_chunks(&mut self, ends: impl Fn(u64) -> bool) -> Result<(), ResultsError> {
-        let failed = |source| ResultsError::Read { file: self.path.clone(), source };
-        let mut kept = Totals::default();
-        let mut totals = Totals::default();
-        self.file.seek(SeekFrom::Start(0)).map_err(failed)?;
-        let mut lines = BufReader::new(&self.file);
+    /// Appends a result.
+    pub(super) fn add(&mut self, result: &RowResult) -> Result<(), ResultsError> {
         let mut line = Vec::new();
-        let mut at = lines.read_until(b'\n', &mut line).map_err(failed)? as u64;
-        let mut length = at;
-        loop {
-            line.clear();
-            let read = lines.read_until(b'\n', &mut line).map_err(failed)? as u64;
-            let Ok(result) = serde_json::from_slice::<RowResult>(&line) else { break };
-            if !line.ends_with(b"\n") || result.row != totals.rows + 1 {
-                break;
-            }
-            at += read;
-            totals.add(result.status);
-            if ends(totals.rows) {
-                (kept, length) = (totals, at);
-            }
-        }
-        drop(lines);
-        self.file.set_len(length).map_err(failed)?;
-        self.file.seek(SeekFrom::End(0)).map_err(failed)?;
-        self.totals = kept;
+        // Writing to memory cannot fail.
+        let _ = serde_json::to_writer(&mut line, result);
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(|source| self.write_error(source))?;
+        self.is_dirty = true;
+        self.rows.insert(result.row);
+        self.totals.add(result.status);
         Ok(())
     }
 
-    /// Reads the header; false if the file ends inside it.
+    /// Syncs the results so far, so that they outlast a crash of the machine.
+    pub(super) fn sync(&mut self) -> Result<(), ResultsError> {
+        if self.is_dirty {
+            self.file.sync_data().map_err(|source| self.write_error(source))?;
+            self.is_dirty = false;
+        }
+        Ok(())
+    }
+
+    fn write_error(&self, source: io::Error) -> ResultsError {
+        ResultsError::Write { file: self.path.clone(), source }
+    }
+
+    /// Reads the results of an import; false if the file ends inside its header.
     fn load(&mut self, options: &Options) -> Result<bool, ResultsError> {
         let file = self.path.clone();
         let mut line = Vec::new();
-        let read = BufReader::new(&self.file).read_until(b'\n', &mut line);
-        read.map_err(|source| ResultsError::Read { file: file.clone(), source })?;
+        let mut lines = BufReader::new(&self.file);
+        let read = lines.read_until(b'\n', &mut line);
+        let read = read.map_err(|source| ResultsError::Read { file: file.clone(), source })?;
         if !line.ends_with(b"\n") && line.len() < 4096 && line.starts_with(b"{\"leadsd_import\"") {
             return Ok(false);
         }
@@ -221,6 +217,24 @@ impl Results {
         })?;
         options.check(&header.options).map_err(|what| ResultsError::Differs { file, what })?;
         self.import_id = import_id;
+        let mut length = read as u64;
+        let (mut rows, mut totals) = (RowSet::default(), Totals::default());
+        loop {
+            line.clear();
+            let read = lines.read_until(b'\n', &mut line);
+            let read =
+                read.map_err(|source| ResultsError::Read { file: self.path.clone(), source })?;
+            let Ok(result) = serde_json::from_slice::<RowResult>(&line) else { break };
+            if !line.ends_with(b"\n") || !rows.insert(result.row) {
+                break;
+            }
+            length += read as u64;
+            totals.add(result.status);
+        }
+        drop(lines);
+        let cut = self.file.set_len(length).and_then(|()| self.file.seek(SeekFrom::End(0)));
+        cut.map_err(|source| self.write_error(source))?;
+        (self.rows, self.totals) = (rows, totals);
         Ok(true)
     }
 
@@ -254,12 +268,26 @@ impl ResultsError {
 // === impl RowResult ===
 
 impl RowResult {
-    pub(super) fn written(row: u64, status: RowStatus, id: String) -> Self {
+    /// Result of a row, as the service sent it.
+    pub(super) fn new(row: u64, result: pb::ImportResult) -> Self {
+        use pb::import_result::Outcome;
+        let (status, id) = match result.outcome {
+            Some(Outcome::Lead(lead)) => {
+                let status = match (result.created, result.created_unknown) {
+                    (true, _) => RowStatus::Created,
+                    (false, true) => RowStatus::Written,
+                    (false, false) => RowStatus::Updated,
+                };
+                (status, lead.id)
+            }
+            None => (RowStatus::Valid, String::new()),
+            Some(Outcome::Error(status)) => return Self::failed(row, status),
+        };
         let (code, reason, message) = (String::new(), String::new(), String::new());
         Self { row, status, id, code, reason, message }
     }
 
-    pub(super) fn failed(row: u64, status: tonic_types::Status) -> Self {
+    fn failed(row: u64, status: tonic_types::Status) -> Self {
         let message = status.message.clone();
         let failure = Failure::from_input(status);
         Self {

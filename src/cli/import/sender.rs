@@ -1,13 +1,21 @@
-//! Sends chunks of rows as batches, and repeats them until each row has a result.
+//! Results of an import across streams of ImportLeads: sends rows while it reads results, and connects again
+//! with the rows that have no result after a stream has ended early or failed.
+//!
+//! A repeated row has the import and the key of the first attempt, of which the service makes its request id.
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
-use tonic::{Code, Status};
+use futures_util::stream;
+use tokio::{
+    sync::mpsc::{self, OwnedPermit},
+    task::block_in_place,
+    time::{Instant, sleep_until},
+};
+use tonic::{Code, Streaming};
 
 use super::{
-    chunk::Chunk,
-    results::{RowResult, RowStatus},
+    backlog::{Backlog, Repeats},
+    results::RowResult,
 };
 use crate::{
     cli::{
@@ -15,195 +23,208 @@ use crate::{
         call::Failure,
         client::Connection,
         session::{Session, SessionError},
+        stopped::Stopped,
     },
-    grpc::{code_name, pb::leads_service_client::LeadsServiceClient},
+    grpc::pb::{
+        self, import_leads_request, import_leads_response::Content,
+        leads_service_client::LeadsServiceClient,
+    },
 };
 
-/// Deadline of one batch. leadsd returns the results so far shortly before it.
-const BATCH_DEADLINE: Duration = Duration::from_secs(120);
+/// Name of the command in errors.
+const COMMAND: &str = "import";
 
-/// Time after the deadline that the service has to respond by itself.
-const DEADLINE_GRACE: Duration = Duration::from_millis(500);
+/// Rows between the file and the connection, beside those in the buffers of HTTP/2.
+const QUEUE: usize = 16;
 
-/// Codes of rows that a repeat may write.
-const TRANSIENT: [Code; 4] =
-    [Code::Unavailable, Code::ResourceExhausted, Code::DeadlineExceeded, Code::Aborted];
+/// Maximum time for the next result. The service repeats a row for up to ten minutes.
+const RESULT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// Sender of chunks.
-#[derive(Debug)]
+/// Streams of one import.
 pub(super) struct Sender {
     session: Session,
-    id_property: Option<String>,
-    dry_run: bool,
-    connection: Option<Connection>,
+    settings: pb::ImportSettings,
+    backlog: Backlog,
+    open: Option<OpenStream>,
     attempts: Attempts,
+}
+
+struct OpenStream {
+    connection: Connection,
+    /// `None` after the last row.
+    requests: Option<mpsc::Sender<pb::ImportLeadsRequest>>,
+    responses: Streaming<pb::ImportLeadsResponse>,
+    repeats: Repeats,
+    had_results: bool,
+}
+
+/// Message or end of a stream.
+enum Received {
+    Result(RowResult),
+    /// All rows have results.
+    Complete,
+    /// The service has ended the stream early.
+    Drained,
 }
 
 // === impl Sender ===
 
 impl Sender {
-    pub(super) fn new(session: Session, id_property: Option<String>, dry_run: bool) -> Self {
+    pub(super) fn new(session: Session, settings: pb::ImportSettings, backlog: Backlog) -> Self {
         let attempts = Attempts::default();
-        Self { session, id_property, dry_run, connection: None, attempts }
+        Self { session, settings, backlog, open: None, attempts }
     }
 
-    /// Sends a chunk; returns one result for each row. A repeat has the same request id, so that it writes
-    /// no lead twice.
-    pub(super) async fn send(
-        &mut self,
-        chunk: &Chunk,
-        request_id: &str,
-    ) -> Result<Vec<RowResult>, SessionError> {
-        let mut settled = 0;
+    /// The next result. `None` once every row has one. Waits for another stream if one ends before.
+    pub(super) async fn next(&mut self) -> Result<Option<RowResult>, Stopped> {
         loop {
-            self.check_deadline()?;
-            let sent = self.send_once(chunk, request_id).await;
-            let failure = match sent {
-                Ok(results) => {
-                    self.attempts.started();
-                    let open = results.iter().filter(|result| is_transient(result)).count();
-                    if open == 0 {
-                        self.attempts.progressed();
-                        return Ok(results);
-                    }
-                    if results.len() - open > settled {
-                        settled = results.len() - open;
-                        self.attempts.progressed();
-                    }
-                    match self.attempts.after_end(false, rand::random()) {
-                        Some(pause) => sleep(pause).await,
-                        // A single row that fails again and again does not end the import.
-                        None => {
-                            self.attempts.progressed();
-                            return match stalled(&results) {
-                                Some(failure) => Err(SessionError::Failed(failure.into())),
-                                None => Ok(results),
-                            };
+            if self.open.is_none() && self.backlog.is_empty() {
+                return Ok(None);
+            }
+            self.session.check_deadline(COMMAND)?;
+            let failure = match self.exchange().await {
+                Ok(Received::Result(result)) => return Ok(Some(result)),
+                Ok(Received::Complete) => return Ok(None),
+                Ok(Received::Drained) => None,
+                Err(Stopped::Failed(failure)) => Some(failure),
+                Err(stopped) => return Err(stopped),
+            };
+            let had_results = self.close().await;
+            if self.backlog.is_empty() {
+                return Ok(None);
+            }
+            self.session.check_deadline(COMMAND)?;
+            self.attempts.wait(failure, had_results).await.map_err(Stopped::Failed)?;
+        }
+    }
+
+    /// Closes the stream; true if it had results.
+    pub(super) async fn close(&mut self) -> bool {
+        let Some(OpenStream { connection, requests, responses, had_results, .. }) =
+            self.open.take()
+        else {
+            return false;
+        };
+        drop((requests, responses));
+        connection.close().await;
+        had_results
+    }
+
+    /// Sends rows until a result or the end of the stream arrives.
+    async fn exchange(&mut self) -> Result<Received, Stopped> {
+        let Self { session, settings, backlog, open, attempts } = self;
+        let open = match open {
+            Some(open) => open,
+            none => none.insert(OpenStream::start(session, settings, backlog).await?),
+        };
+        let late = Instant::now() + RESULT_TIMEOUT;
+        loop {
+            if !backlog.has_more(&open.repeats) {
+                open.requests = None;
+            }
+            let has_room = open.requests.is_some() && backlog.has_room(&open.repeats);
+            tokio::select! {
+                biased;
+                message = session.response(open.responses.message()) => {
+                    let content = message?.map(|message| message.content);
+                    attempts.started();
+                    return on_content(content.flatten(), open, backlog, attempts);
+                }
+                permit = reserve(open.requests.clone()), if has_room => match permit {
+                    Some(permit) => {
+                        let row = block_in_place(|| backlog.next(&mut open.repeats));
+                        if let Some(row) = row.map_err(Stopped::usage)? {
+                            permit.send(request(import_leads_request::Content::Row(row)));
                         }
                     }
-                    continue;
+                    // The stream has ended; its end is read next.
+                    None => open.requests = None,
+                },
+                () = sleep_until(late) => {
+                    let message = format!("no result within {RESULT_TIMEOUT:?}");
+                    return Err(failed(Code::Unavailable, message, "resume it later"));
                 }
-                Err(SessionError::Failed(failure)) => failure,
-                Err(error @ SessionError::Usage(_)) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Handles a message; `None` is the end of the stream.
+fn on_content(
+    content: Option<Content>,
+    open: &mut OpenStream,
+    backlog: &mut Backlog,
+    attempts: &mut Attempts,
+) -> Result<Received, Stopped> {
+    let summary = match content {
+        Some(Content::Summary(summary)) => summary,
+        Some(Content::Result(result)) => {
+            open.had_results = true;
+            attempts.progressed();
+            let number = backlog.answer(&result.key).ok_or_else(|| {
+                invalid(format!("a second result for the row {:?}, or one for no row", result.key))
+            })?;
+            return Ok(Received::Result(RowResult::new(number, result)));
+        }
+        None => return Ok(Received::Drained),
+    };
+    if summary.stopped {
+        let message =
+            format!("too many rows failed: {} of {} in this stream", summary.failed, summary.rows);
+        let remedy = "see the results; start again with --force, or resume with a higher \
+                      --stop-on-error-ratio";
+        // Not a code after which the command connects again.
+        return Err(failed(Code::FailedPrecondition, message, remedy));
+    }
+    match summary.complete {
+        true if backlog.is_empty() => Ok(Received::Complete),
+        true => Err(invalid("its summary before the results of all rows".to_owned())),
+        false => Ok(Received::Drained),
+    }
+}
+
+/// A place in the queue; `None` if the stream has ended.
+async fn reserve(
+    requests: Option<mpsc::Sender<pb::ImportLeadsRequest>>,
+) -> Option<OwnedPermit<pb::ImportLeadsRequest>> {
+    requests?.reserve_owned().await.ok()
+}
+
+fn request(content: import_leads_request::Content) -> pb::ImportLeadsRequest {
+    pb::ImportLeadsRequest { content: Some(content) }
+}
+
+fn failed(code: Code, message: String, remedy: &'static str) -> Stopped {
+    Stopped::Failed(Failure::local(code, message, remedy).into())
+}
+
+fn invalid(what: String) -> Stopped {
+    failed(Code::Internal, format!("the service sent {what}"), "check that its version fits")
+}
+
+// === impl OpenStream ===
+
+impl OpenStream {
+    async fn start(
+        session: &Session,
+        settings: &pb::ImportSettings,
+        backlog: &Backlog,
+    ) -> Result<Self, SessionError> {
+        let connection = session.connect().await?;
+        let client = LeadsServiceClient::with_origin(connection.channel(), session.origin.clone());
+        let mut client = client.max_decoding_message_size(session.max_response);
+        let (requests, queue) = mpsc::channel(QUEUE);
+        let first = request(import_leads_request::Content::Settings(settings.clone()));
+        let queue = stream::unfold((Some(first), queue), |(first, mut queue)| async move {
+            let next = match first {
+                Some(first) => first,
+                None => queue.recv().await?,
             };
-            self.close().await;
-            match self.attempts.after_failure(&failure, rand::random()) {
-                Some(pause) => sleep(pause).await,
-                None => return Err(SessionError::Failed(failure)),
-            }
-        }
-    }
-
-    pub(super) async fn close(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            connection.close().await;
-        }
-    }
-
-    async fn send_once(
-        &mut self,
-        chunk: &Chunk,
-        request_id: &str,
-    ) -> Result<Vec<RowResult>, SessionError> {
-        if self.connection.is_none() {
-            self.connection = Some(self.session.connect().await?);
-        }
-        let Some(connection) = &self.connection else { return Ok(Vec::new()) };
-        let origin = self.session.origin.clone();
-        let client = LeadsServiceClient::with_origin(connection.channel(), origin);
-        let mut client = client.max_decoding_message_size(self.session.max_response);
-        let deadline = self.session.deadline.map_or(BATCH_DEADLINE, |(until, _)| {
-            BATCH_DEADLINE.min(until.saturating_duration_since(Instant::now()))
+            Some((next, (None, queue)))
         });
-        let id = request_id.to_owned();
-        let call = async {
-            match &self.id_property {
-                None => {
-                    let mut request = self.session.request(chunk.creates(id, self.dry_run));
-                    request.set_timeout(deadline);
-                    let response = client.batch_create_leads(request).await?;
-                    Ok(chunk.created(response.into_inner().results))
-                }
-                Some(property) => {
-                    let message = chunk.upserts(property, id, self.dry_run);
-                    let mut request = self.session.request(message);
-                    request.set_timeout(deadline);
-                    let response = client.batch_upsert_leads(request).await?;
-                    Ok(chunk.upserted(response.into_inner().results))
-                }
-            }
-        };
-        let results = match timeout(deadline + DEADLINE_GRACE, call).await {
-            Ok(results) => results.map_err(|status: Status| self.session.failure(&status))?,
-            Err(_) => return Err(SessionError::Failed(Failure::deadline(deadline).into())),
-        };
-        if results.len() == chunk.inputs.len() {
-            return Ok(results);
-        }
-        let message = "the service sent another number of results than of inputs";
-        let failure = Failure::local(Code::Internal, message, "check that its version fits");
-        Err(SessionError::Failed(failure.into()))
-    }
-
-    fn check_deadline(&self) -> Result<(), SessionError> {
-        match self.session.deadline {
-            Some((until, length)) if until <= Instant::now() => {
-                let message = format!("the import did not end within {length:?}");
-                let failure = Failure::local(Code::DeadlineExceeded, message, "resume it");
-                Err(SessionError::Failed(failure.into()))
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-}
-
-/// True if a repeat may write the row.
-fn is_transient(result: &RowResult) -> bool {
-    result.status == RowStatus::Failed
-        && TRANSIENT.iter().any(|code| code_name(*code) == result.code)
-        && result.reason != "WRITE_OUTCOME_UNKNOWN"
-}
-
-/// Failure of the first row, if every row of a chunk may be written later: the rows of the chunks behind it
-/// would fail as well, such as after HubSpot's daily limit.
-fn stalled(results: &[RowResult]) -> Option<Failure> {
-    let first = results.first().filter(|_| results.iter().all(is_transient))?;
-    let code = TRANSIENT.iter().find(|code| code_name(**code) == first.code)?;
-    let message = format!("row {}: {}", first.row, first.message);
-    Some(Failure::local(*code, message, "resume the import later"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_import_ends_if_no_row_of_a_chunk_can_be_written_now() {
-        let row = |row: u64, (status, code, reason): (RowStatus, &str, &str)| RowResult {
-            row,
-            status,
-            id: String::new(),
-            code: code.to_owned(),
-            reason: reason.to_owned(),
-            message: "later".to_owned(),
-        };
-        let limited = (RowStatus::Failed, "RESOURCE_EXHAUSTED", "DAILY_LIMIT_REACHED");
-        let invalid = (RowStatus::Failed, "INVALID_ARGUMENT", "INVALID_REQUEST");
-        let unknown = (RowStatus::Failed, "UNAVAILABLE", "WRITE_OUTCOME_UNKNOWN");
-        let created = (RowStatus::Created, "", "");
-        for (rows, transient, expected) in [
-            (&[limited, limited][..], 2, Some(Code::ResourceExhausted)),
-            (&[(RowStatus::Failed, "UNAVAILABLE", "X"), limited], 2, Some(Code::Unavailable)),
-            (&[limited, invalid], 1, None),
-            (&[limited, created], 1, None),
-            (&[unknown], 0, None),
-            (&[], 0, None),
-        ] {
-            let results: Vec<_> =
-                (1..).zip(rows).map(|(number, parts)| row(number, *parts)).collect();
-            let found = results.iter().filter(|result| is_transient(result)).count();
-            assert_eq!(found, transient, "{rows:?}");
-            assert_eq!(stalled(&results).map(|failure| failure.code), expected, "{rows:?}");
-        }
+        let call = client.import_leads(session.request(queue));
+        let responses = session.response(call).await?.into_inner();
+        let (requests, repeats) = (Some(requests), backlog.repeats());
+        Ok(Self { connection, requests, responses, repeats, had_results: false })
     }
 }

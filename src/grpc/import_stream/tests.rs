@@ -117,10 +117,12 @@ async fn a_client_whose_results_are_not_read_is_not_idle() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_closes_ends_the_stream_with_a_summary() {
     let (mut stream, close) = stream_of(vec![settings()]);
-    let read = tokio::spawn(async move { next(&mut stream).await });
-    advance(Duration::from_secs(1)).await;
-    close.send_replace(true);
-    let message = read.await.unwrap().expect("a message").expect("no error");
+    let closing = async {
+        advance(Duration::from_secs(1)).await;
+        close.send_replace(true);
+    };
+    let (message, ()) = tokio::join!(next(&mut stream), closing);
+    let message = message.expect("a message").expect("no error");
     let Some(import_leads_response::Content::Summary(summary)) = message.content else {
         panic!("{message:?}");
     };

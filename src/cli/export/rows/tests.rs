@@ -29,7 +29,8 @@ fn lead(id: &str, properties: &[(&str, &str)]) -> pb::Lead {
 /// Header and records of a CSV file with these leads.
 fn csv(names: &[&str], leads: &[pb::Lead]) -> Result<Vec<Vec<String>>, RowError> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let rows = Rows::new(&selection(Format::Csv), &names);
+    let types = ColumnTypes::default();
+    let mut rows = Rows::new(&selection(Format::Csv), &names, &types)?;
     let mut out = Vec::new();
     rows.begin(&mut out)?;
     rows.add(&mut out, leads)?;
@@ -79,7 +80,7 @@ fn a_csv_file_has_all_parts_of_a_lead() {
     );
     let mut counts = Counts::default();
     counts.add(&leads);
-    assert_eq!(counts, Counts { leads: 2, id_only: 1, truncated: 1 });
+    assert_eq!(counts, Counts { leads: 2, id_only: 1, truncated: 1, other_types: 0 });
 }
 
 #[test]
@@ -113,7 +114,8 @@ proptest! {
             prop_assert_eq!((&record[1], &record[2]), (a, b));
         }
         let mut out = Vec::new();
-        Rows::new(&selection(Format::Ndjson), &[]).add(&mut out, &leads).unwrap();
+        let rows = Rows::new(&selection(Format::Ndjson), &[], &ColumnTypes::default());
+        rows.unwrap().add(&mut out, &leads).unwrap();
         let text = String::from_utf8(out).unwrap();
         let lines: Vec<_> = text.split_terminator('\n').collect();
         prop_assert_eq!(lines.len(), leads.len());

@@ -80,6 +80,7 @@ func (w *walk) run(server Server) error {
 		{"names", w.names},
 		{"batch", w.batch},
 		{"search", w.search},
+		{"transfer", w.transfer},
 		{"portals and priorities", func(ctx context.Context) error { return w.portals(ctx, server) }},
 		{"errors", w.errors},
 		{"limits", w.limits},

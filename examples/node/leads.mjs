@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util'
 import grpc from '@grpc/grpc-js'
 import { call, connect } from './connect.mjs'
 import { Failure, retry } from './failure.mjs'
+import { transfer } from './transfer.mjs'
 
 const { values: given } = parseArgs({
   options: {
@@ -252,7 +253,10 @@ async function fails(code, reason, answer) {
   return failure
 }
 
-for (const step of [create, names, batch, search, portals, errors, limits, deadline, balancing]) {
+const transferred = () => transfer(clients.leads, metadata, given.contact, word)
+
+const steps = [create, names, batch, search, transferred, portals, errors, limits, deadline, balancing]
+for (const step of steps) {
   await step()
 }
 clients.close()

@@ -17,6 +17,7 @@ from leadsd.v1 import (
 
 from connect import Server
 from failure import Failure, retry
+from transfer import transfer
 
 
 class Walk:
@@ -282,6 +283,7 @@ def main() -> None:
         walk.names()
         walk.batch()
         walk.search()
+        transfer(walk.leads, walk.metadata, walk.contact, walk.word)
         walk.portals()
         walk.errors()
         walk.limits()

@@ -110,7 +110,7 @@ impl Replicas {
              [admin]\nlisten = \"{FREE}\"\n\
              [auth.jwt]\nissuer = \"{ISSUER}\"\naudience = \"leadsd\"\njwks_file = \"{}\"\n\
              [policy.clients]\ncallers = [\"clients\"]\nportals = [\"default\"]\n\
-             access = \"write\"\nquota = true\n\
+             access = \"write\"\nexport = true\nimport = true\nquota = true\n\
              [vault]\naddress = \"http://{}\"\n\
              [vault.auth]\nmethod = \"token_file\"\nfile = \"{}\"\n\
              [hubspot]\nbase_url = \"http://{}\"\n\

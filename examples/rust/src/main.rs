@@ -13,6 +13,7 @@ macro_rules! check {
 mod connect;
 mod failure;
 mod names;
+mod transfer;
 
 use std::{error::Error, time::Duration};
 
@@ -96,6 +97,7 @@ async fn main() -> Done {
     walk.names().await?;
     walk.batch().await?;
     walk.search().await?;
+    transfer::transfer(&mut walk.leads, &walk.contact, &walk.word).await?;
     walk.portals().await?;
     walk.errors().await?;
     walk.limits().await?;

@@ -58,6 +58,7 @@ public final class Leads {
   private final LeadsServiceGrpc.LeadsServiceBlockingStub leads;
   private final LeadsServiceGrpc.LeadsServiceFutureStub pending;
   private final QuotaServiceGrpc.QuotaServiceBlockingStub quota;
+  private final Transfer transfer;
 
   private Leads(Server server, ManagedChannel channel, Map<String, String> given) {
     this.server = server;
@@ -75,6 +76,7 @@ public final class Leads {
     leads = anonymous.withInterceptors(who);
     pending = LeadsServiceGrpc.newFutureStub(channel).withInterceptors(who);
     quota = QuotaServiceGrpc.newBlockingStub(channel).withInterceptors(who);
+    transfer = new Transfer(LeadsServiceGrpc.newStub(channel).withInterceptors(who), leads);
   }
 
   /** Creates a lead once with two calls, and reads it. */
@@ -397,6 +399,7 @@ public final class Leads {
       walk.names();
       walk.batch();
       walk.search();
+      walk.transfer.run(walk.contact, walk.word);
       walk.portals();
       walk.errors();
       walk.limits();

@@ -61,7 +61,7 @@ use tokio::time::Instant;
 
 use self::breaker::OverdueWatch;
 pub use self::{
-    breaker::BreakerSettings,
+    breaker::{BreakerSettings, BreakerStats, CircuitScope},
     portals::{PipelineSettings, Portals, direct_portal},
     stats::{CallCount, CallStats, HttpOutcome, Latency},
 };

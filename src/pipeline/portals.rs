@@ -16,7 +16,7 @@ use super::{
     Dispatch, Layer,
     authenticate::Authenticate,
     batching::Batching,
-    breaker::{Breaker, BreakerSettings, Circuit, HealthMonitor},
+    breaker::{Breaker, BreakerSettings, Circuits, HealthMonitor},
     contacts::Contacts,
     created_leads::IdentifyCreated,
     http::Http,
@@ -67,7 +67,7 @@ struct Built {
     portal: Arc<Portal>,
     tokens: Handle,
     stats: Arc<PortalStats>,
-    circuit: Arc<Circuit>,
+    circuits: Arc<Circuits>,
 }
 
 /// Resources of one portal that its layers use.
@@ -78,8 +78,8 @@ pub(super) struct StackParts<'a> {
     pub(super) account: Arc<Account>,
     /// Access tokens of the portal.
     pub(super) tokens: Handle,
-    /// State of the circuit breaker.
-    pub(super) circuit: Arc<Circuit>,
+    /// State of the circuit breakers.
+    pub(super) circuits: Arc<Circuits>,
     /// Counters of the portal.
     pub(super) stats: Arc<PortalStats>,
     /// Maximum size of a response of HubSpot in bytes.
@@ -141,7 +141,9 @@ impl Portals {
         let built = self.built.read();
         let mut all: Vec<_> = built
             .iter()
-            .map(|(name, built)| built.stats.snapshot(name.clone(), built.circuit.is_open()))
+            .map(|(name, built)| {
+                built.stats.snapshot(name.clone(), built.circuits.stats().to_vec())
+            })
             .collect();
         all.sort_by(|a, b| a.portal.cmp(&b.portal));
         all
@@ -155,7 +157,7 @@ impl Portals {
     fn build(&self, name: &PortalName, tokens: Handle) -> Built {
         let PipelineSettings { portals, other_portals, .. } = &self.settings;
         let account = self.quota.account(name.as_str());
-        let (stats, circuit): (Arc<PortalStats>, Arc<Circuit>) = Default::default();
+        let (stats, circuits): (Arc<PortalStats>, Arc<Circuits>) = Default::default();
         let client = self.clients.get(name).clone();
         let http = Http::new(
             client.clone(),
@@ -167,7 +169,7 @@ impl Portals {
             portal: name.as_str(),
             account,
             tokens: tokens.clone(),
-            circuit: Arc::clone(&circuit),
+            circuits: Arc::clone(&circuits),
             stats: Arc::clone(&stats),
             max_response_bytes: client.max_response_bytes(),
             max_queue: self.quota.max_queue(),
@@ -176,7 +178,7 @@ impl Portals {
         let upstream = Arc::new(Pipeline { client, stack });
         let settings = portals.get(name).unwrap_or(other_portals).clone();
         let portal = Portal { name: name.clone(), upstream, settings };
-        Built { portal: Arc::new(portal), tokens, stats, circuit }
+        Built { portal: Arc::new(portal), tokens, stats, circuits }
     }
 }
 
@@ -192,13 +194,13 @@ pub(super) fn stack<H: Layer>(
     parts: StackParts<'_>,
     settings: &PipelineSettings,
 ) -> impl Layer + use<H> {
-    let StackParts { portal, account, tokens, circuit, stats, max_response_bytes, max_queue } =
+    let StackParts { portal, account, tokens, circuits, stats, max_response_bytes, max_queue } =
         parts;
     let PipelineSettings { batching, max_attempts, breaker, .. } = *settings;
-    let monitored = HealthMonitor::new(http, Arc::clone(&circuit), breaker, Arc::clone(&stats));
+    let monitored = HealthMonitor::new(http, Arc::clone(&circuits), breaker);
     let limited = RateLimit::new(monitored, Arc::clone(&account));
     let authenticated = Authenticate::new(limited, tokens);
-    let protected = Breaker::new(authenticated, circuit);
+    let protected = Breaker::new(authenticated, circuits);
     let retried = Retry::new(protected, max_attempts, stats);
     let identified = IdentifyCreated::new(retried);
     let batched =

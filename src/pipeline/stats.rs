@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use super::breaker::BreakerStats;
 use crate::{
     hubspot::{
         COUNT, FIELD_COUNT, OPERATIONS, Operation, OperationSpec, RESPONSE_FIELDS, UnreadableFields,
@@ -52,10 +53,8 @@ pub struct CallStats {
     pub calls: Vec<CallCount>,
     /// Number of retries among them.
     pub retries: u64,
-    /// Number of times that the circuit breaker opened.
-    pub breaker_opened: u64,
-    /// True if the circuit breaker is open now.
-    pub breaker_is_open: bool,
+    /// The circuit breakers: of all requests, and of searches.
+    pub breakers: Vec<BreakerStats>,
     /// Values of responses that could not be read, by field. Zero counts are left out.
     pub unreadable: Vec<(&'static str, u64)>,
 }
@@ -74,7 +73,6 @@ pub struct Latency {
 pub(super) struct PortalStats {
     calls: [[AtomicU64; OUTCOMES.len()]; COUNT],
     retries: AtomicU64,
-    breaker_opened: AtomicU64,
     unreadable: [AtomicU64; FIELD_COUNT],
 }
 
@@ -136,13 +134,8 @@ impl PortalStats {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts an opening of the circuit breaker.
-    pub(super) fn count_breaker_opened(&self) {
-        self.breaker_opened.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// The counts so far.
-    pub(super) fn snapshot(&self, portal: PortalName, breaker_is_open: bool) -> CallStats {
+    pub(super) fn snapshot(&self, portal: PortalName, breakers: Vec<BreakerStats>) -> CallStats {
         let counts = OPERATIONS.iter().flat_map(|spec| {
             OUTCOMES.map(|outcome| {
                 let count = &self.calls[spec.operation as usize][outcome as usize];
@@ -159,8 +152,7 @@ impl PortalStats {
             portal,
             calls: counts.filter(|count| count.calls > 0).collect(),
             retries: self.retries.load(Ordering::Relaxed),
-            breaker_opened: self.breaker_opened.load(Ordering::Relaxed),
-            breaker_is_open,
+            breakers,
             unreadable: unreadable.filter(|(_, count)| *count > 0).collect(),
         }
     }

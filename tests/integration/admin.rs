@@ -74,7 +74,7 @@ async fn metrics_report_state_and_count_events() {
     for line in [
         r#"leadsd_hubspot_calls_total{portal="default",operation="get",outcome="ok"} 1"#,
         r#"leadsd_hubspot_calls_total{portal="default",operation="get",outcome="client_error"} 1"#,
-        r#"leadsd_hubspot_breaker_open{portal="default"} 0"#,
+        r#"leadsd_hubspot_breaker_open{portal="default",calls="all"} 0"#,
         r#"leadsd_credential_state{portal="eu",state="fresh"} 1"#,
         r#"leadsd_credential_state{portal="eu",state="suspended"} 0"#,
         r#"leadsd_credential_usable{portal="default"} 1"#,

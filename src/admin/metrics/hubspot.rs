@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
 use super::metric::{Metric, SampleWriter, count, counter, flag, gauge, histogram};
-use crate::pipeline::{CallStats, Portals};
+use crate::pipeline::{BreakerStats, CallStats, Portals};
 
 const HUBSPOT_CALLS: Metric = counter(
     "leadsd_hubspot_calls",
@@ -21,13 +21,13 @@ const HUBSPOT_RETRIES: Metric =
     counter("leadsd_hubspot_retries", &["portal"], "Calls sent to HubSpot as a retry");
 const BREAKER_OPENED: Metric = counter(
     "leadsd_hubspot_breaker_opened",
-    &["portal"],
-    "Times that the circuit breaker opened because HubSpot was unavailable",
+    &["portal", "calls"],
+    "Times that the circuit breaker of all calls, or of searches, opened because HubSpot was unavailable or did not respond to searches",
 );
 const BREAKER_OPEN: Metric = gauge(
     "leadsd_hubspot_breaker_open",
-    &["portal"],
-    "1 while the circuit breaker is open and rejects calls",
+    &["portal", "calls"],
+    "1 while the circuit breaker is open and rejects all calls, or searches",
 );
 const UNREADABLE: Metric = counter(
     "leadsd_hubspot_unreadable_fields",
@@ -66,8 +66,16 @@ impl Collector for HubspotCollector {
             portals.iter().map(move |stats| ([stats.portal.as_str()], value(stats)))
         };
         writer.samples(HUBSPOT_RETRIES, each(|stats| count(stats.retries)))?;
-        writer.samples(BREAKER_OPENED, each(|stats| count(stats.breaker_opened)))?;
-        writer.samples(BREAKER_OPEN, each(|stats| flag(stats.breaker_is_open)))?;
+        let breakers = |value: fn(&BreakerStats) -> f64| {
+            portals.iter().flat_map(move |stats| {
+                let breakers = stats.breakers.iter();
+                breakers.map(move |breaker| {
+                    ([stats.portal.as_str(), breaker.scope.as_str()], value(breaker))
+                })
+            })
+        };
+        writer.samples(BREAKER_OPENED, breakers(|breaker| count(breaker.opened)))?;
+        writer.samples(BREAKER_OPEN, breakers(|breaker| flag(breaker.is_open)))?;
         let unreadable = portals.iter().flat_map(|stats| {
             let fields = stats.unreadable.iter();
             fields.map(|(field, values)| ([stats.portal.as_str(), field], count(*values)))

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use super::circuits::CircuitScope;
 use crate::{
     hubspot::{COUNT, Operation},
     leads::Request,
@@ -75,6 +76,13 @@ impl Default for BreakerSettings {
 impl From<&Request> for RequestKind {
     fn from(request: &Request) -> Self {
         Self { operation: Operation::from(request), is_large: request.leads() > SMALL_BATCH }
+    }
+}
+
+impl RequestKind {
+    /// Scopes of the circuits of the request.
+    pub(super) fn scopes(self) -> &'static [CircuitScope] {
+        CircuitScope::of(self.operation)
     }
 }
 

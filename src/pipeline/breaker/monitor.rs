@@ -7,6 +7,7 @@
 //! if HubSpot has just responded to another request.
 
 use std::{
+    array,
     pin::Pin,
     sync::{
         Arc,
@@ -20,12 +21,13 @@ use tokio::time::{Instant, error::Elapsed, timeout_at};
 use tracing::warn;
 
 use super::{
-    circuit::{Circuit, Health},
+    circuit::Health,
+    circuits::{CircuitScope, Circuits, SCOPES},
     latency_bounds::{BreakerSettings, LatencyBounds, RequestKind},
 };
 use crate::{
     leads::{CallContext, Error, Reason, Request, Response},
-    pipeline::{Dispatch, Layer, stats::PortalStats},
+    pipeline::{Dispatch, Layer},
 };
 
 /// Delay of a timer that shows that the replica is busy.
@@ -38,12 +40,11 @@ const SILENT_PART: u32 = 4;
 #[derive(Debug)]
 pub(in crate::pipeline) struct HealthMonitor<L> {
     inner: L,
-    circuit: Arc<Circuit>,
+    circuits: Arc<Circuits>,
     bounds: LatencyBounds,
-    stats: Arc<PortalStats>,
     created: Instant,
-    /// Time of the latest response, in milliseconds since `created`.
-    last_response: AtomicU64,
+    /// For each scope, the time of the latest response, in milliseconds since `created`.
+    last_responses: [AtomicU64; SCOPES],
 }
 
 /// Watch of one request: reports once if the request takes until a point in time. It shares the timer of
@@ -59,37 +60,70 @@ pub(crate) struct OverdueWatch<F> {
 // === impl HealthMonitor ===
 
 impl<L> HealthMonitor<L> {
-    /// Reports the results of `inner` to `circuit`.
+    /// Reports the results of `inner` to `circuits`.
     pub(in crate::pipeline) fn new(
         inner: L,
-        circuit: Arc<Circuit>,
+        circuits: Arc<Circuits>,
         settings: BreakerSettings,
-        stats: Arc<PortalStats>,
     ) -> Self {
         let bounds = LatencyBounds::new(settings);
-        let (created, last_response) = (Instant::now(), AtomicU64::new(0));
-        Self { inner, circuit, bounds, stats, created, last_response }
+        let (created, last_responses) = (Instant::now(), array::from_fn(|_| AtomicU64::new(0)));
+        Self { inner, circuits, bounds, created, last_responses }
     }
 
     /// Records a response.
-    fn on_response(&self, ctx: &CallContext) {
+    fn on_response(&self, kind: RequestKind, ctx: &CallContext) {
         let now = u64::try_from(self.created.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last_response.store(now, Ordering::Relaxed);
-        self.record(Health::Up, ctx);
+        for scope in kind.scopes() {
+            self.last_responses[*scope as usize].store(now, Ordering::Relaxed);
+        }
+        self.record(Health::Up, kind, ctx);
+    }
+
+    /// Records a request that is overdue since `overdue` in each scope in which HubSpot is silent. Returns
+    /// false if there is none.
+    fn on_overdue(
+        &self,
+        overdue: Instant,
+        wait: Duration,
+        kind: RequestKind,
+        ctx: &CallContext,
+    ) -> bool {
+        let mut is_counted = false;
+        for scope in kind.scopes() {
+            if self.is_silent(*scope, overdue, wait) {
+                self.record_in(*scope, Health::Overdue, ctx);
+                is_counted = true;
+            }
+        }
+        is_counted
     }
 
     /// Reports whether HubSpot is the cause of an overdue request that was waited for until `overdue`.
-    fn is_silent(&self, overdue: Instant, wait: Duration) -> bool {
-        let last = Duration::from_millis(self.last_response.load(Ordering::Relaxed));
+    fn is_silent(&self, scope: CircuitScope, overdue: Instant, wait: Duration) -> bool {
+        let last = self.last_responses[scope as usize].load(Ordering::Relaxed);
+        let last = Duration::from_millis(last);
         let silence = self.created.elapsed().saturating_sub(last);
         overdue.elapsed() < BUSY && silence >= wait / SILENT_PART
     }
 
-    fn record(&self, health: Health, ctx: &CallContext) {
-        if self.circuit.record(health, Instant::now(), rand::random) {
-            self.stats.count_breaker_opened();
-            let portal = &ctx.portal.name;
-            warn!(portal = %portal, "Opened circuit breaker: HubSpot is unavailable");
+    fn record(&self, health: Health, kind: RequestKind, ctx: &CallContext) {
+        kind.scopes().iter().for_each(|scope| self.record_in(*scope, health, ctx));
+    }
+
+    fn record_in(&self, scope: CircuitScope, health: Health, ctx: &CallContext) {
+        if !self.circuits.record(scope, health, Instant::now()) {
+            return;
+        }
+        let portal = &ctx.portal.name;
+        match scope {
+            CircuitScope::All => {
+                warn!(portal = %portal, "Opened circuit breaker: HubSpot is unavailable");
+            }
+            CircuitScope::Searches => warn!(
+                portal = %portal,
+                "Opened circuit breaker: HubSpot does not respond to searches, but to other calls"
+            ),
         }
     }
 }
@@ -105,24 +139,23 @@ impl<L: Layer> Layer for HealthMonitor<L> {
         let kind = RequestKind::from(&*request);
         let since = Instant::now();
         let wait = self.bounds.max_wait(kind);
-        self.circuit.silence().on_sent(self.bounds.usual(kind));
+        let usual = self.bounds.usual(kind);
+        for scope in kind.scopes() {
+            self.circuits.get(*scope).silence().on_sent(usual);
+        }
         let watch = OverdueWatch::new(since + wait, move |overdue| {
-            let is_silent = self.is_silent(overdue, wait);
-            if is_silent {
-                self.record(Health::Overdue, ctx);
-            }
-            is_silent
+            self.on_overdue(overdue, wait, kind, ctx)
         });
         let exchange = self.inner.call_watched(ctx, request, dispatch, watch);
         exchange.map(move |(result, was_counted)| {
             match health(&result) {
                 Some(Health::Up) => {
                     self.bounds.observe(kind, since.elapsed());
-                    self.on_response(ctx);
+                    self.on_response(kind, ctx);
                 }
                 // Was counted when it became overdue.
                 Some(Health::Down | Health::Overdue) if was_counted => {}
-                Some(health) => self.record(health, ctx),
+                Some(health) => self.record(health, kind, ctx),
                 None => {}
             }
             result

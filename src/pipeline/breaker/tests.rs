@@ -1,5 +1,7 @@
 //! Requests during an open circuit, and the probes that close it, in simulated time.
 
+mod searches;
+
 use std::time::Duration;
 
 use leadsd_quota::Priority;
@@ -9,12 +11,11 @@ use tokio::time::{advance, sleep, timeout};
 use super::*;
 use crate::{
     hubspot::Operation,
-    leads::{Portal, PortalName},
+    leads::Portal,
     pipeline::{
         late,
         retry::Retry,
         scripted::{Recorded, Scripted, ScriptedUpstream},
-        stats::PortalStats,
         tests::{context, context_of, create, found, get, lead, lead_in, ordinary, unavailable},
     },
 };
@@ -31,8 +32,7 @@ struct Fixture {
     breaker: Arc<Breaker<HealthMonitor<Arc<ScriptedUpstream>>>>,
     upstream: Arc<ScriptedUpstream>,
     response: Arc<Mutex<Option<Scripted>>>,
-    circuit: Arc<Circuit>,
-    stats: Arc<PortalStats>,
+    circuits: Arc<Circuits>,
     /// Keeps the portal for the probes.
     portal: Arc<Portal>,
 }
@@ -47,16 +47,20 @@ impl Fixture {
         let upstream = ScriptedUpstream::new(move |sent| {
             scripted.lock().clone().unwrap_or_else(|| Scripted::now(ordinary(&sent.request)))
         });
-        let (circuit, stats): (Arc<Circuit>, Arc<PortalStats>) = Default::default();
+        Self::over(upstream, response)
+    }
+
+    /// The layers over `upstream`.
+    fn over(upstream: Arc<ScriptedUpstream>, response: Arc<Mutex<Option<Scripted>>>) -> Self {
+        let circuits: Arc<Circuits> = Arc::default();
         let monitor = HealthMonitor::new(
             Arc::clone(&upstream),
-            Arc::clone(&circuit),
+            Arc::clone(&circuits),
             BreakerSettings::default(),
-            Arc::clone(&stats),
         );
-        let breaker = Arc::new(Breaker::new(monitor, Arc::clone(&circuit)));
+        let breaker = Arc::new(Breaker::new(monitor, Arc::clone(&circuits)));
         let portal = context(MINUTE).portal;
-        Self { breaker, upstream, response, circuit, stats, portal }
+        Self { breaker, upstream, response, circuits, portal }
     }
 
     /// A breaker that knows that reads take 100 ms.
@@ -109,8 +113,12 @@ impl Fixture {
         self.results(Err(unavailable()), times).await;
     }
 
+    fn is_open(&self) -> bool {
+        self.circuits.get(CircuitScope::All).is_open()
+    }
+
     fn opened(&self) -> u64 {
-        self.stats.snapshot(PortalName::parse("default").unwrap(), false).breaker_opened
+        self.circuits.stats()[0].opened
     }
 
     fn probes(&self) -> Vec<Recorded> {
@@ -137,9 +145,9 @@ impl Fixture {
 async fn an_open_circuit_rejects_requests_without_sending_them() {
     let fixture = Fixture::new();
     fixture.failures(THRESHOLD - 1).await;
-    assert_eq!((fixture.circuit.is_open(), fixture.opened()), (false, 0));
+    assert_eq!((fixture.is_open(), fixture.opened()), (false, 0));
     fixture.failures(1).await;
-    assert_eq!((fixture.circuit.is_open(), fixture.opened()), (true, 1));
+    assert_eq!((fixture.is_open(), fixture.opened()), (true, 1));
     let error = fixture.call().await.unwrap_err();
     assert_eq!(error.reason(), Reason::UpstreamUnavailable);
     assert_eq!(error.local_limit(), Some(LocalLimit::CircuitBreaker));
@@ -154,7 +162,7 @@ async fn a_result_without_a_response_of_hubspot_counts_as_a_failure() {
     for reason in [Reason::UpstreamUnavailable, Reason::WriteOutcomeUnknown] {
         let fixture = Fixture::new();
         fixture.results(Err(Error::new(reason, "no response")), THRESHOLD).await;
-        assert!(fixture.circuit.is_open(), "{reason:?}");
+        assert!(fixture.is_open(), "{reason:?}");
     }
 }
 
@@ -177,9 +185,9 @@ async fn every_response_of_hubspot_shows_that_it_is_up() {
         fixture.failures(THRESHOLD - 1).await;
         fixture.results(result.clone(), 1).await;
         fixture.failures(THRESHOLD - 1).await;
-        assert!(!fixture.circuit.is_open(), "{result:?}");
+        assert!(!fixture.is_open(), "{result:?}");
         fixture.results(result.clone(), THRESHOLD).await;
-        assert!(!fixture.circuit.is_open(), "{result:?}");
+        assert!(!fixture.is_open(), "{result:?}");
     }
 }
 
@@ -189,7 +197,7 @@ async fn a_probe_closes_the_circuit_without_a_call() {
     fixture.failures(THRESHOLD).await;
     fixture.recover();
     sleep(2 * SECOND).await;
-    assert!(!fixture.circuit.is_open());
+    assert!(!fixture.is_open());
     let probes = fixture.probes();
     assert_eq!(probes.len(), 1);
     assert_eq!(
@@ -210,7 +218,7 @@ async fn a_hundred_waiting_callers_send_nothing_while_a_probe_is_in_flight() {
     assert_eq!(sent, fixture.probes().len(), "only probes are sent");
     assert!(sent <= 3, "{sent} probes");
     sleep(2 * SECOND).await;
-    assert!(!fixture.circuit.is_open());
+    assert!(!fixture.is_open());
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,7 +226,7 @@ async fn impatient_callers_do_not_delay_the_recovery_for_patient_ones() {
     let fixture = Fixture::with_history().await;
     fixture.respond(Scripted::now(Err(unavailable())));
     fixture.load(20, 15, SECOND / 5).await;
-    assert!(fixture.circuit.is_open());
+    assert!(fixture.is_open());
     // HubSpot is well again, with a latency of 0.4 s.
     fixture.respond(Scripted::after(2 * SECOND / 5, found("1")));
     let since = Instant::now();
@@ -244,7 +252,7 @@ async fn a_hang_opens_the_circuit_and_calls_stop_to_hang() {
     let calls = fixture.load(60, 45, 8 * SECOND);
     let opened = async {
         let since = Instant::now();
-        while !fixture.circuit.is_open() && since.elapsed() < MINUTE {
+        while !fixture.is_open() && since.elapsed() < MINUTE {
             sleep(SECOND / 20).await;
         }
         (since.elapsed(), fixture.upstream.count() - before)
@@ -257,7 +265,7 @@ async fn a_hang_opens_the_circuit_and_calls_stop_to_hang() {
     assert_eq!(fixture.probes().len(), later);
     fixture.recover();
     sleep(5 * SECOND).await;
-    assert!(!fixture.circuit.is_open(), "a recovery is noticed within five seconds");
+    assert!(!fixture.is_open(), "a recovery is noticed within five seconds");
 }
 
 #[tokio::test(start_paused = true)]
@@ -273,7 +281,7 @@ async fn at_any_rate_a_hang_leaves_few_requests_without_a_response() {
         let max = per_second as usize * 135 / 1_000 + 5 + 6;
         assert!(sent <= max, "{sent} of at most {max} requests hang at {per_second} a second");
         assert_eq!(successes, 0, "{longest:?}");
-        assert!(fixture.circuit.is_open());
+        assert!(fixture.is_open());
     }
 }
 
@@ -355,12 +363,12 @@ async fn a_read_whose_caller_leaves_early_says_nothing_about_hubspot() {
     let fixture = Fixture::with_history().await;
     fixture.respond(Scripted::after(2 * SECOND / 5, found("1")));
     fixture.load(20, 10, SECOND / 5).await;
-    assert_eq!((fixture.circuit.is_open(), fixture.opened()), (false, 0));
+    assert_eq!((fixture.is_open(), fixture.opened()), (false, 0));
     // A caller that cancels.
     for _ in 0..100 {
         assert!(timeout(SECOND / 5, fixture.call()).await.is_err());
     }
-    assert!(!fixture.circuit.is_open());
+    assert!(!fixture.is_open());
 }
 
 #[tokio::test(start_paused = true)]
@@ -370,7 +378,7 @@ async fn a_cancelled_call_counts_if_it_was_overdue() {
     for _ in 0..5 {
         assert!(timeout(2 * SECOND, fixture.call()).await.is_err());
     }
-    assert!(fixture.circuit.is_open());
+    assert!(fixture.is_open());
 }
 
 #[tokio::test(start_paused = true)]
@@ -382,7 +390,7 @@ async fn a_busy_replica_does_not_open_the_circuit() {
     // The replica does nothing else for ten seconds: all timers fire late.
     advance(10 * SECOND).await;
     assert!(timeout(SECOND / 100, calls.as_mut()).await.is_err());
-    assert_eq!((fixture.circuit.is_open(), fixture.opened()), (false, 0));
+    assert_eq!((fixture.is_open(), fixture.opened()), (false, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -397,7 +405,7 @@ async fn overdue_requests_do_not_count_while_hubspot_responds_to_others() {
     // A trial responds before the first request is overdue.
     fixture.call().await.unwrap();
     assert!(timeout(SECOND * 3 / 10, hanging.as_mut()).await.is_err());
-    assert_eq!((fixture.circuit.is_open(), fixture.opened()), (false, 0));
+    assert_eq!((fixture.is_open(), fixture.opened()), (false, 0));
     assert_eq!(fixture.upstream.in_progress(), hang, "all others have their responses");
     drop(hanging);
     fixture.hang();
@@ -467,7 +475,7 @@ async fn a_probe_that_hangs_is_followed_by_others_and_a_bounded_number_is_in_fli
     assert!(fixture.probes().len() >= 12);
     fixture.recover();
     sleep(5 * SECOND).await;
-    assert!(!fixture.circuit.is_open());
+    assert!(!fixture.is_open());
 }
 
 #[tokio::test(start_paused = true)]

@@ -37,7 +37,7 @@ async fn attempts_at(error: &Error, request: Arc<Request>, max_attempts: u32) ->
 }
 
 fn retries(stats: &PortalStats) -> u64 {
-    stats.snapshot(PortalName::parse("default").unwrap(), false).retries
+    stats.snapshot(PortalName::parse("default").unwrap(), Vec::new()).retries
 }
 
 fn with_status(status: u16) -> Error {

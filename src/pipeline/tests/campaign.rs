@@ -250,7 +250,7 @@ impl Replica {
             portal: name.as_str(),
             account: Arc::clone(&account),
             tokens: Handle::fixed(Secret::from("token".to_owned())),
-            circuit: Arc::default(),
+            circuits: Arc::default(),
             stats: Arc::default(),
             max_response_bytes: 1 << 24,
             max_queue: 10_000,

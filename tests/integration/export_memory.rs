@@ -20,7 +20,7 @@ const LEADS: usize = 30_000;
 const MAX: u64 = 40 << 20;
 
 /// A field of the status of a process in bytes.
-fn status(child: &Child, field: &str) -> u64 {
+pub(crate) fn status(child: &Child, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field");
     let kib = line.trim().strip_suffix(" kB").expect("a size");

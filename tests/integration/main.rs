@@ -60,6 +60,7 @@ mod markdown_blocks;
 mod matching;
 mod memory_limit;
 mod metrics;
+mod million;
 mod non_grpc_requests;
 mod openbao;
 mod openbao_changes;

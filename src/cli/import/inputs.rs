@@ -88,7 +88,8 @@ impl Inputs {
             }
         }
         let contact = contact.or_else(|| self.contact_id.clone().map(Key::Id));
-        lead.contact = contact.map(|key| pb::ContactReference { key: Some(key), ..Default::default() });
+        lead.contact =
+            contact.map(|key| pb::ContactReference { key: Some(key), ..Default::default() });
         Ok(match &self.id_property {
             None => Write::Create(pb::LeadCreate {
                 properties: lead.properties,

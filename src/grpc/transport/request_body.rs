@@ -255,6 +255,10 @@ fn invalid(call: &CallState, error: ScanError) -> Status {
             let description = format!("must not exceed {max} {entries}");
             call.fail(Error::invalid(vec![FieldFault::new(field, description)]))
         }
+        ScanError::InParts { field } => {
+            let description = "must not be sent in parts with another message between them";
+            call.fail(Error::invalid(vec![FieldFault::new(field, description)]))
+        }
     }
 }
 

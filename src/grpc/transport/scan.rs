@@ -52,6 +52,8 @@ struct OpenMessage {
     end: usize,
     /// Numbers of elements of its repeated fields.
     counts: [u32; MAX_COUNTERS],
+    /// Bits of the numbers of its message fields that occurred and are not repeated.
+    occurred: u64,
 }
 
 /// Next part of the message.
@@ -76,6 +78,12 @@ pub(crate) enum ScanError {
         field: String,
         /// Maximum number of elements.
         max: u32,
+    },
+    /// A message that is not repeated is sent in parts, with another message between them. Its elements
+    /// could not be counted together.
+    InParts {
+        /// Path of the field.
+        field: String,
     },
 }
 
@@ -242,16 +250,30 @@ impl MessageScanner {
                 let open = self.open.get_mut(depth);
                 let open = open.ok_or(ScanError::Malformed("messages are nested too deeply"))?;
                 if open.field == number && !is_repeated {
-                    // The field occurs again: prost merges it into the same message. In the contract, no other
-                    // message comes between, except one of the same oneof, which replaces the first.
+                    // The field occurs again: prost merges it into the same message.
                     open.end = end;
                 } else {
-                    let counts = [0; MAX_COUNTERS];
-                    self.open_message(depth, OpenMessage { shape, field: number, end, counts });
+                    if !is_repeated {
+                        self.on_first_part(number)?;
+                    }
+                    let message =
+                        OpenMessage { shape, field: number, end, ..OpenMessage::default() };
+                    self.open_message(depth, message);
                 }
                 self.depth = depth;
             }
         }
+        Ok(())
+    }
+
+    /// Records that a message which is not repeated starts.
+    fn on_first_part(&mut self, number: u32) -> Result<(), ScanError> {
+        let occurred = &mut self.open[self.depth].occurred;
+        let bit = 1_u64.checked_shl(number).unwrap_or(0);
+        if *occurred & bit != 0 {
+            return Err(ScanError::InParts { field: self.path(number) });
+        }
+        *occurred |= bit;
         Ok(())
     }
 

@@ -39,6 +39,10 @@ fn too_many(field: &str, max: u32) -> ScanError {
     ScanError::TooMany { field: field.to_owned(), max }
 }
 
+fn in_parts(field: &str) -> ScanError {
+    ScanError::InParts { field: field.to_owned() }
+}
+
 /// A field of wire type 2.
 fn field(number: u8, content: &[u8]) -> Vec<u8> {
     let mut bytes = vec![number << 3 | 2];
@@ -88,9 +92,17 @@ fn elements_of_a_message_that_is_sent_in_parts_are_counted_together() {
     assert!(decoded.content.is_some(), "prost merges both parts");
     let expected = too_many("row.create.properties", 2_000);
     assert_eq!(scan("ImportLeads", &create.repeat(2)), Err(expected));
-    // An update replaces the create.
+    // An update replaces the create, and so would a second create.
     let update = field(2, &field(3, &field(3, &[]).repeat(1_500)));
-    scan("ImportLeads", &[&create[..], &update, &create, &update].concat()).unwrap();
+    scan("ImportLeads", &[&create[..], &update].concat()).unwrap();
+    let parts = [&create[..], &update, &create].concat();
+    assert_eq!(scan("ImportLeads", &parts), Err(in_parts("row.create")));
+    // Another message comes between two parts of a contact.
+    let contact = field(7, &field(3, &field(1, &[]).repeat(20)));
+    let property = field(15, &field(1, b"p"));
+    scan("CreateLead", &[&contact[..], &property].concat()).unwrap();
+    let parts = [&contact[..], &property, &contact].concat();
+    assert_eq!(scan("CreateLead", &parts), Err(in_parts("contact")));
     // Two parts of the values of one property, in one value and in two.
     let values = field(7, &field(1, &[]).repeat(600));
     let property = |value: &[u8]| field(15, &[field(1, b"p"), value.to_vec()].concat());

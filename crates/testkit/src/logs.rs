@@ -1,11 +1,18 @@
 //! Captured log lines of one application: checked for secrets, and kept for the targets that tests
 //! read.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, Once},
+};
 
 use leadsd_base::secret::SECRET_MARKER;
 use parking_lot::Mutex;
-use tracing::Dispatch;
+use tracing::{
+    Dispatch, Event, Metadata, Subscriber,
+    span::{Attributes, Id, Record},
+    subscriber::Interest,
+};
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter, layer::SubscriberExt as _};
 
 /// Targets whose lines are kept; lines of other targets are only checked for secrets.
@@ -33,11 +40,22 @@ struct Captured {
 #[derive(Debug, Clone)]
 struct Writer(LogCapture);
 
+/// Writes nothing, and wants to be asked about each event.
+///
+/// Whether anybody wants an event is cached for the process. Threads whose tests capture nothing would
+/// decide it for those whose tests do, if they reach the event at the same time.
+struct Undecided;
+
 // === impl LogCapture ===
 
 impl LogCapture {
     /// A dispatcher that writes events that pass `filter` into this capture.
     pub fn dispatch(&self, filter: EnvFilter) -> Dispatch {
+        static UNDECIDED: Once = Once::new();
+        UNDECIDED.call_once(|| {
+            // An error means that the process has another one for all threads.
+            let _ = tracing::dispatcher::set_global_default(Dispatch::new(Undecided));
+        });
         let lines =
             tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Writer(self.clone()));
         Dispatch::new(tracing_subscriber::registry().with(filter).with(lines))
@@ -95,6 +113,32 @@ impl LogCapture {
             captured.leaks.push(line.to_owned());
         }
     }
+}
+
+// === impl Undecided ===
+
+impl Subscriber for Undecided {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        false
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
 }
 
 // === impl Writer ===

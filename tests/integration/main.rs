@@ -40,6 +40,7 @@ mod export_formats;
 mod export_memory;
 mod fairness;
 mod fake_hubspot;
+mod field_siblings;
 mod golden;
 mod greedy_clients;
 mod harness;

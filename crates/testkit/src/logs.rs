@@ -42,7 +42,7 @@ struct Writer(LogCapture);
 
 /// Writes nothing, and wants to be asked about each event.
 ///
-/// Whether anybody wants an event is cached for the process. Threads whose tests capture nothing would
+/// Whether an event is wanted is cached for the process. Threads whose tests capture nothing would
 /// decide it for those whose tests do, if they reach the event at the same time.
 struct Undecided;
 

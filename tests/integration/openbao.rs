@@ -132,6 +132,11 @@ impl OpenBao {
         self.unseal().await;
         let engine = json!({"type": "kv", "options": {"version": "2"}});
         self.post("sys/mounts/secret", engine).await;
+        // A new engine rejects requests until it has set up its versions.
+        eventually("the engine is ready", || async {
+            self.call(Method::GET, "secret/config", Value::Null).await.is_some()
+        })
+        .await;
     }
 
     /// Restarts a server with TLS with a certificate of another authority. `files` is the authority of its

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use leadsd_base::time::{SystemClock, Timestamp, WallClock as _};
+use leadsd_base::time::{SystemClock, WallClock as _};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -309,11 +309,9 @@ impl Authority {
                 params.not_after = rcgen::date_time_ymd(2021, 1, 1);
             }),
             Certificate::EndingSoon => self.issue_with("127.0.0.1", |params| {
-                let day = SystemClock.now().as_second() + 3 * 86_400;
-                let day = Timestamp::from_second(day).unwrap().strftime("%Y-%m-%d").to_string();
-                let [year, month, day] = *day.split('-').collect::<Vec<_>>() else { panic!() };
-                let (year, month) = (year.parse().unwrap(), month.parse().unwrap());
-                params.not_after = rcgen::date_time_ymd(year, month, day.parse().unwrap());
+                let end = SystemClock.now().as_second() + 3 * 86_400;
+                let since_epoch = Duration::from_secs(end.try_into().unwrap());
+                params.not_after = rcgen::date_time_ymd(1970, 1, 1) + since_epoch;
             }),
             Certificate::Early => self.issue_with("127.0.0.1", |params| {
                 params.not_before = rcgen::date_time_ymd(2090, 1, 1);

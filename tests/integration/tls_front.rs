@@ -25,7 +25,7 @@ pub(crate) enum Certificate {
     /// The validity has not begun.
     Early,
     OfAnotherName,
-    /// The certificate expires within days.
+    /// The certificate expires in three days.
     EndingSoon,
 }
 

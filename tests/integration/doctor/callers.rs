@@ -83,7 +83,7 @@ const SERVICE: &[Planted] = &[
         let (leaf, key) = Authority::new().issue("leadsd.example");
         serves(world, &format!("{leaf}{}", Authority::new().pem()), &key);
     }),
-    warns("a CA that ends soon", "ca_files", &["egress.ca_files", "expires in "], |world| {
+    warns("a CA that ends soon", "ca_files", &["egress.ca_files", "expires in 3.0"], |world| {
         trusts(world, Certificate::EndingSoon);
     }),
     warns("a CA that has ended", "ca_files", &["expired", "without a restart"], |world| {

@@ -96,7 +96,8 @@ impl Circuits {
                 circuit.silence().on_response();
                 false
             }
-            (CircuitScope::Searches, Health::Up | Health::Overdue) | (CircuitScope::All, _) => {
+            (CircuitScope::Searches, Health::Up | Health::Overdue)
+            | (CircuitScope::All, Health::Up | Health::Down | Health::Overdue) => {
                 circuit.record(health, now, rand::random)
             }
         };

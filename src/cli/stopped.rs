@@ -15,7 +15,7 @@ pub(super) enum Stopped {
     /// Error of the command line, a profile or a file; nothing was sent.
     Usage(String),
     Failed(Box<Failure>),
-    /// A file cannot be written.
+    /// A file cannot be written, or no longer be read.
     File(String),
     /// A lead does not fit in the form of the file.
     Lead(String),

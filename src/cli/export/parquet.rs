@@ -170,8 +170,16 @@ fn push_property(leaf: &mut Leaf, column: ColumnType, kind: Option<&Kind>) -> bo
             return number.is_some();
         }
         (ColumnType::Boolean, Some(Kind::BoolValue(value))) => leaf.push_boolean(*value),
-        (ColumnType::Time, Some(Kind::TimestampValue(time))) => leaf.push_time(millis(*time)),
-        (ColumnType::Date, Some(Kind::DateValue(date))) => leaf.push_date(date_days(*date)),
+        (ColumnType::Time, Some(Kind::TimestampValue(time))) => {
+            let time = millis(*time);
+            leaf.push_time(time);
+            return time.is_some();
+        }
+        (ColumnType::Date, Some(Kind::DateValue(date))) => {
+            let days = date_days(*date);
+            leaf.push_date(days);
+            return days.is_some();
+        }
         (ColumnType::List, Some(Kind::EnumValues(values))) => {
             leaf.push_texts(Some(values.values.iter().map(String::as_str).collect()));
         }

@@ -133,7 +133,9 @@ impl Sender {
                 permit = reserve(open.requests.clone()), if has_room => match permit {
                     Some(permit) => {
                         let row = block_in_place(|| backlog.next(&mut open.repeats));
-                        if let Some(row) = row.map_err(Stopped::usage)? {
+                        // Rows were sent, so the end names what is kept.
+                        let row = row.map_err(|error| Stopped::File(error.to_string()))?;
+                        if let Some(row) = row {
                             permit.send(request(import_leads_request::Content::Row(row)));
                         }
                     }

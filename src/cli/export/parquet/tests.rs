@@ -151,3 +151,19 @@ fn a_file_without_leads_has_its_columns() {
     let fields = reader.metadata().file_metadata().schema().get_fields().len();
     assert_eq!((fields, reader.get_row_iter(None).unwrap().count()), (11, 0));
 }
+
+#[test]
+fn a_value_that_is_no_time_or_date_is_counted_and_left_out() {
+    let date = |month| Kind::DateValue(pb::Date { year: 2026, month, day: 1 });
+    let time = |seconds| Kind::TimestampValue(prost_types::Timestamp { seconds, nanos: 0 });
+    for (column, kind, is_valid) in [
+        (ColumnType::Date, date(2), true),
+        (ColumnType::Date, date(13), false),
+        (ColumnType::Time, time(1), true),
+        (ColumnType::Time, time(i64::MAX), false),
+        (ColumnType::Number, time(1), false),
+    ] {
+        let mut leaf = Leaf::optional(column);
+        assert_eq!(push_property(&mut leaf, column, Some(&kind)), is_valid, "{kind:?}");
+    }
+}

@@ -5,6 +5,7 @@
 
 mod associations;
 mod batch;
+pub(crate) mod duration;
 mod encoding;
 mod fit;
 mod import;

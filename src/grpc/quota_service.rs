@@ -10,7 +10,9 @@ use tokio::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{middleware::call_context::AuthorizedCall, pb, transport::call_state::CallState};
+use super::{
+    convert, middleware::call_context::AuthorizedCall, pb, transport::call_state::CallState,
+};
 use crate::leads::{Error, FieldFault, Reason};
 use leadsd_quota::{Account, BucketSnapshot, CallerSnapshot, Quota};
 
@@ -124,7 +126,7 @@ impl WatchState {
 
 fn interval(request: pb::WatchQuotaRequest) -> Result<Duration, Error> {
     let Some(interval) = request.interval else { return Ok(DEFAULT_INTERVAL) };
-    let interval = Duration::try_from(interval).ok();
+    let interval = convert::duration::from_proto(interval);
     interval.filter(|interval| (MIN_INTERVAL..=MAX_INTERVAL).contains(interval)).ok_or_else(|| {
         Error::invalid(vec![FieldFault::new("interval", "must be between 100 ms and 1 h")])
     })

@@ -10,7 +10,10 @@ use std::{sync::Arc, time::Duration};
 use leadsd_base::time::Timestamp;
 use prost::Message;
 
-use super::encoding::{field, timestamp};
+use super::{
+    duration,
+    encoding::{field, timestamp},
+};
 use crate::{
     auth::{Access, Rights},
     grpc::{
@@ -140,8 +143,8 @@ pub(crate) fn list_association_types(
 
 pub(crate) fn max_age(max_age: Option<prost_types::Duration>) -> Result<Duration, Error> {
     let Some(max_age) = max_age else { return Ok(DEFAULT_MAX_AGE) };
-    Duration::try_from(max_age)
-        .map_err(|_| Error::invalid(vec![FieldFault::new("max_age", "must not be negative")]))
+    duration::from_proto(max_age)
+        .ok_or_else(|| Error::invalid(vec![FieldFault::new("max_age", "must not be negative")]))
 }
 
 // === impl SchemaFit ===

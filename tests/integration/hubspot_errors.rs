@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use leadsd::grpc::pb;
 use leadsd_hubspot_fake::{ApiError, ScriptedResponse};
 use tonic::{Code, Status};
@@ -104,34 +105,35 @@ async fn gateway_pages_and_empty_errors_are_classified_by_status() {
 async fn expired_token_is_replaced_within_the_call_and_a_rejected_one_is_reported() {
     let other =
         r#"{"status":"error","category":"A_NEW_CATEGORY","message":"no","correlationId":"c"}"#;
-    for refusal in [
+    let refusals = [
         ScriptedResponse::Reject(ApiError::Expired),
         ScriptedResponse::Reject(ApiError::Unauthenticated),
         ScriptedResponse::Reply(401, "application/json", other.to_owned()),
         ScriptedResponse::html(401),
         ScriptedResponse::empty(401),
-    ] {
-        for refused_twice in [false, true] {
-            let app = TestApp::builder().oauth().start().await;
-            let id = app.lead("Jane");
-            let times = if refused_twice { 2 } else { 1 };
-            app.hubspot.script_times(times, "GET", &format!("/{id}"), refusal.clone());
-            let answer = app.get(&id).await;
-            assert_eq!(app.hubspot.grants(), 2, "{refusal:?}");
-            if !refused_twice {
-                answer.expect("one new token is enough");
-                continue;
-            }
-            let (code, reason, _) = failure(answer);
-            let rejected = (Code::FailedPrecondition, "CREDENTIAL_REJECTED");
-            assert_eq!((code, reason.as_str()), rejected);
-            // The rejection of a new token is final: no refresh for each further call.
-            app.hubspot.script("GET", &format!("/{id}"), refusal.clone());
-            assert_eq!(failure(app.get(&id).await).1, "CREDENTIAL_REJECTED");
-            assert_eq!(app.hubspot.grants(), 2, "{refusal:?}");
-            app.get(&id).await.expect("the token is still in use");
+    ];
+    let cases = refusals.into_iter().flat_map(|refusal| [(refusal.clone(), 1), (refusal, 2)]);
+    // Side by side: a new token is used for five seconds before it can be replaced.
+    join_all(cases.map(|(refusal, times)| async move {
+        let app = TestApp::builder().oauth().start().await;
+        let id = app.lead("Jane");
+        app.hubspot.script_times(times, "GET", &format!("/{id}"), refusal.clone());
+        let answer = app.get(&id).await;
+        assert_eq!(app.hubspot.grants(), 2, "{refusal:?}");
+        if times == 1 {
+            answer.expect("one new token is enough");
+            return;
         }
-    }
+        let (code, reason, _) = failure(answer);
+        let rejected = (Code::FailedPrecondition, "CREDENTIAL_REJECTED");
+        assert_eq!((code, reason.as_str()), rejected);
+        // The rejection of a new token is final: no refresh for each further call.
+        app.hubspot.script("GET", &format!("/{id}"), refusal.clone());
+        assert_eq!(failure(app.get(&id).await).1, "CREDENTIAL_REJECTED");
+        assert_eq!(app.hubspot.grants(), 2, "{refusal:?}");
+        app.get(&id).await.expect("the token is still in use");
+    }))
+    .await;
 }
 
 #[tokio::test]
@@ -145,7 +147,7 @@ async fn secondly_limit_applies_only_if_hubspot_enforces_it() {
             limits.burst = 30;
             limits.secondly = enforced;
         });
-        let answers = futures_util::future::join_all(ids.iter().map(|id| app.get(id))).await;
+        let answers = join_all(ids.iter().map(|id| app.get(id))).await;
         let refused: Vec<Status> = answers.into_iter().filter_map(Result::err).collect();
         // The check of the token may be in the same second as the first call.
         let expected = if enforced { 1 + 6 - 3..=2 + 6 - 3 } else { 0..=0 };
@@ -260,7 +262,7 @@ async fn only_2026_09_normalizes_dates_and_warns() {
 
 #[tokio::test]
 async fn omitted_refresh_token_is_kept() {
-    futures_util::future::join_all([true, false].map(|omit| async move {
+    join_all([true, false].map(|omit| async move {
         let app = TestApp::builder().oauth().start().await;
         let (before, _) = app.vault.get("hubspot/default").unwrap();
         app.hubspot.behave(|behaviour| behaviour.omit_refresh_token = omit);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::future::join_all;
 use leadsd::grpc::pb;
 use serde_json::{Value, json};
 use tonic::Code;
@@ -249,17 +250,19 @@ async fn search_all(app: &TestApp, mut request: pb::SearchLeadsRequest) -> (Vec<
 #[tokio::test]
 async fn a_search_goes_on_beyond_ten_thousand_results() {
     const LEADS: usize = 10_250;
-    let app = TestApp::start().await;
+    let app = TestApp::builder().set("QUOTA__SEARCH_PER_SECOND", "10000").start().await;
     app.hubspot.limit(|limits| limits.search_per_second = 100_000);
     // Many leads have the same time.
     for number in 0..LEADS {
         app.lead(&format!("Lead {number}"));
     }
-    for (name, direction) in [
+    let orders = [
         (None, pb::SortDirection::Ascending),
         (Some("hs_object_id"), pb::SortDirection::Descending),
         (Some("hs_lastmodifieddate"), pb::SortDirection::Descending),
-    ] {
+    ];
+    let app = &app;
+    join_all(orders.map(|(name, direction)| async move {
         let sort =
             |name: &str| pb::Sort { property_name: name.to_owned(), direction: direction.into() };
         let sorts = name.map(sort).into_iter().collect();
@@ -269,10 +272,11 @@ async fn a_search_goes_on_beyond_ten_thousand_results() {
             properties: vec!["hs_lead_name".to_owned()],
             ..Default::default()
         };
-        let (ids, pages) = search_all(&app, request).await;
+        let (ids, pages) = search_all(app, request).await;
         let distinct: BTreeSet<u64> = ids.iter().copied().collect();
         assert_eq!((ids.len(), distinct.len()), (LEADS, LEADS), "{name:?} in {pages} pages");
-    }
+    }))
+    .await;
     let sort = pb::Sort { property_name: "hs_lead_name".to_owned(), ..Default::default() };
     let mut request =
         pb::SearchLeadsRequest { page_size: 200, sorts: vec![sort], ..Default::default() };

@@ -4,7 +4,8 @@
 //! responses, and requests that wait for longer than `latency_bounds` has learned. Before that, `silence`
 //! holds requests back while a handful of them has no response. [`Breaker`] rejects
 //! requests, and `probe` sends leadsd's own reads while the circuit is open. A rejection by the portal's
-//! own quota is not a failure of HubSpot. `circuits` has one circuit for all requests and one for searches.
+//! own quota is not a failure of HubSpot. `circuits` has one circuit for all requests, and
+//! one for each kind of request that can hang alone.
 
 mod circuit;
 mod circuits;
@@ -82,6 +83,8 @@ impl<L: Layer> Breaker<L> {
                 CircuitScope::Searches => {
                     "circuit breaker open: HubSpot does not respond to searches"
                 }
+                CircuitScope::Reads => "circuit breaker open: HubSpot does not respond to reads",
+                CircuitScope::Writes => "circuit breaker open: HubSpot does not respond to writes",
             };
             return Either::Left(ready(Err(Error::new(Reason::UpstreamUnavailable, text)
                 .with_retry_after(pause)

@@ -53,7 +53,7 @@ pub struct CallStats {
     pub calls: Vec<CallCount>,
     /// Number of retries among them.
     pub retries: u64,
-    /// The circuit breakers: of all requests, and of searches.
+    /// The circuit breakers: of all requests, and of each kind that can hang alone.
     pub breakers: Vec<BreakerStats>,
     /// Values of responses that could not be read, by field. Zero counts are left out.
     pub unreadable: Vec<(&'static str, u64)>,

@@ -22,12 +22,12 @@ const HUBSPOT_RETRIES: Metric =
 const BREAKER_OPENED: Metric = counter(
     "leadsd_hubspot_breaker_opened",
     &["portal", "calls"],
-    "Times that the circuit breaker of all calls, or of searches, opened because HubSpot was unavailable or did not respond to searches",
+    "Times that the circuit breaker of all calls opened because HubSpot was unavailable, or that of one kind of calls because HubSpot responded only to others",
 );
 const BREAKER_OPEN: Metric = gauge(
     "leadsd_hubspot_breaker_open",
     &["portal", "calls"],
-    "1 while the circuit breaker is open and rejects all calls, or searches",
+    "1 while the circuit breaker is open and rejects these calls",
 );
 const UNREADABLE: Metric = counter(
     "leadsd_hubspot_unreadable_fields",

@@ -1,7 +1,8 @@
-//! The circuits of one portal: one for all requests, and one for searches.
+//! The circuits of one portal: one for all requests, and one each for searches, reads and writes of leads.
 //!
-//! HubSpot's search can hang while HubSpot responds to everything else. Those responses show that HubSpot
-//! is up, so the circuit for all requests stays closed, and each search would wait until its deadline.
+//! HubSpot's search, or its writes, can hang while HubSpot responds to everything else. Those responses
+//! show that HubSpot is up, so the circuit for all requests stays closed, and each search or write would
+//! wait until its deadline.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -16,11 +17,15 @@ use crate::hubspot::Operation;
 /// The requests that a circuit is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CircuitScope {
-    /// All requests, searches included.
+    /// All requests.
     All,
-    /// Searches. Their circuit opens only if they hang: a search that HubSpot fails may be one that it
-    /// cannot run, and must not affect those of other callers.
+    /// Searches. The circuits of one kind of request open only if these hang: a request that HubSpot fails
+    /// may be one that it cannot run, and must not affect those of other callers.
     Searches,
+    /// Reads of leads and of their associations.
+    Reads,
+    /// Writes of leads and of their associations.
+    Writes,
 }
 
 /// State of one circuit for metrics.
@@ -35,10 +40,11 @@ pub struct BreakerStats {
 }
 
 /// All scopes, in the order of their values.
-const ALL: [CircuitScope; SCOPES] = [CircuitScope::All, CircuitScope::Searches];
+const ALL: [CircuitScope; SCOPES] =
+    [CircuitScope::All, CircuitScope::Searches, CircuitScope::Reads, CircuitScope::Writes];
 
 /// Number of scopes.
-pub(super) const SCOPES: usize = 2;
+pub(super) const SCOPES: usize = 4;
 
 /// The circuits of one portal.
 #[derive(Debug, Default)]
@@ -55,12 +61,38 @@ impl CircuitScope {
         match self {
             Self::All => "all",
             Self::Searches => "searches",
+            Self::Reads => "reads",
+            Self::Writes => "writes",
         }
     }
 
-    /// Scopes of an operation.
+    /// Scopes of an operation, `All` first.
     pub(super) fn of(operation: Operation) -> &'static [Self] {
-        if operation == Operation::Search { &[Self::All, Self::Searches] } else { &[Self::All] }
+        match operation {
+            Operation::Search => &[Self::All, Self::Searches],
+            Operation::Get
+            | Operation::List
+            | Operation::BatchRead
+            | Operation::ReadAssociations
+            | Operation::ListAssociations => &[Self::All, Self::Reads],
+            Operation::Create
+            | Operation::Update
+            | Operation::Archive
+            | Operation::BatchCreate
+            | Operation::BatchUpdate
+            | Operation::BatchArchive
+            | Operation::CreateAssociations
+            | Operation::ArchiveAssociations
+            | Operation::ArchiveAssociationTypes => &[Self::All, Self::Writes],
+            // Few requests, to other parts of HubSpot.
+            Operation::ListProperties
+            | Operation::ListPipelines
+            | Operation::ListOwners
+            | Operation::ListAssociationTypes
+            | Operation::ListValidationRules
+            | Operation::FindContacts
+            | Operation::CreateContacts => &[Self::All],
+        }
     }
 }
 
@@ -91,13 +123,15 @@ impl Circuits {
     /// Records the verdict of a request in one scope. Returns true if it opened the circuit.
     pub(super) fn record(&self, scope: CircuitScope, health: Health, now: Instant) -> bool {
         let circuit = self.get(scope);
-        let has_opened = match (scope, health) {
-            (CircuitScope::Searches, Health::Down) => {
+        let is_all = scope == CircuitScope::All;
+        let has_opened = match health {
+            Health::Down if !is_all => {
                 circuit.silence().on_response();
                 false
             }
-            (CircuitScope::Searches, Health::Up | Health::Overdue)
-            | (CircuitScope::All, Health::Up | Health::Down | Health::Overdue) => {
+            // HubSpot responds to nothing.
+            Health::Overdue if !is_all && self.get(CircuitScope::All).is_open() => false,
+            Health::Up | Health::Down | Health::Overdue => {
                 circuit.record(health, now, rand::random)
             }
         };

@@ -124,6 +124,14 @@ impl<L> HealthMonitor<L> {
                 portal = %portal,
                 "Opened circuit breaker: HubSpot does not respond to searches, but to other calls"
             ),
+            CircuitScope::Reads => warn!(
+                portal = %portal,
+                "Opened circuit breaker: HubSpot does not respond to reads, but to other calls"
+            ),
+            CircuitScope::Writes => warn!(
+                portal = %portal,
+                "Opened circuit breaker: HubSpot does not respond to writes, but to other calls"
+            ),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Probes: leadsd's own reads while the circuit is open.
+//! Probes: leadsd's own requests while the circuit is open.
 //!
-//! A probe has a separate deadline, independent of those of callers. It lists or searches one lead,
-//! the cheapest request that proves that HubSpot serves the portal, with token and permit like any
-//! request. The next probe is sent while one waits, because HubSpot may have recovered in between.
+//! A probe has a separate deadline, independent of those of callers. It lists or searches one lead, or
+//! archives none: the cheapest request that proves that HubSpot serves the portal, with token and permit
+//! like any request. The next probe is sent while one waits, because HubSpot may have recovered in between.
 
 use std::{
     sync::{Arc, Weak},
@@ -63,7 +63,7 @@ async fn probe<L: Layer>(gate: Arc<Gate<L>>, portal: Arc<Portal>, scope: Circuit
         guard: Guard::default(),
     };
     let request = match scope {
-        CircuitScope::All => Request::List(ListLeads {
+        CircuitScope::All | CircuitScope::Reads => Request::List(ListLeads {
             limit: 1,
             after: None,
             selection: Selection::default(),
@@ -77,6 +77,8 @@ async fn probe<L: Layer>(gate: Arc<Gate<L>>, portal: Arc<Portal>, scope: Circuit
             limit: 1,
             after: None,
         }),
+        // Without inputs it has no effect, whether HubSpot accepts or rejects it.
+        CircuitScope::Writes => Request::BatchArchive(Vec::new()),
     };
     let response = gate.inner.call(&ctx, Arc::new(request), Dispatch::new(&ctx));
     let failed = timeout_at(ctx.deadline, response).await.map_or(true, |result| result.is_err());

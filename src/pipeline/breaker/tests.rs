@@ -1,6 +1,6 @@
 //! Requests during an open circuit, and the probes that close it, in simulated time.
 
-mod searches;
+mod kinds;
 
 use std::time::Duration;
 

@@ -73,17 +73,18 @@ impl SimulatedPortal {
         let above =
             above.map(|filter| filter.value.as_deref().unwrap_or_default().parse().unwrap());
         let above: u64 = above.max().expect("each search has a bound");
-        let matches = |(_, label): &(&u64, &String)| {
-            filter_groups.iter().any(|group| {
-                group.filters.iter().all(|filter| {
-                    let value = filter.value.as_deref().unwrap_or_default();
-                    match (&*filter.property_name, filter.operator) {
-                        ("hs_object_id", FilterOperator::Gt) => true,
-                        (LABEL, FilterOperator::Eq) => *label == value,
-                        other => panic!("{other:?}"),
-                    }
-                })
+        // The label that each group selects, if it selects one.
+        let labels = filter_groups.iter().map(|group| {
+            let mut conditions = group.filters.iter();
+            conditions.find_map(|filter| match (&*filter.property_name, filter.operator) {
+                ("hs_object_id", FilterOperator::Gt) => None,
+                (LABEL, FilterOperator::Eq) => Some(filter.value.as_deref().unwrap_or_default()),
+                other => panic!("{other:?}"),
             })
+        });
+        let labels: Vec<Option<&str>> = labels.collect();
+        let matches = |(_, label): &(&u64, &String)| {
+            labels.iter().any(|selected| selected.is_none_or(|selected| *label == selected))
         };
         let found: Vec<_> = self.index.range(above + 1..).filter(matches).collect();
         let (total, next) = (found.len() as u64, offset + *limit as usize);

@@ -121,7 +121,9 @@ impl InMemoryRequestIds {
     fn try_claim(&self, claim: &Claim) -> ClaimResponse {
         let now = Instant::now();
         let mut records = self.records.lock();
-        records.retain(|_, record| record.expires > now);
+        if records.get(&claim.key).is_some_and(|record| record.expires <= now) {
+            records.remove(&claim.key);
+        }
         let held = Some((claim.token, now + claim.lease));
         let Some(record) = records.get_mut(&claim.key) else {
             let record = Record {

@@ -88,6 +88,17 @@ impl<L: Layer> BatchableOp<L> for CreateBatch {
         capabilities.echoed_properties.partition(inputs)
     }
 
+    fn observe(
+        &self,
+        capabilities: &PortalCapabilities,
+        input: &CreateLead,
+        result: &Result<Lead, Error>,
+    ) {
+        if let Ok(lead) = result {
+            capabilities.echoed_properties.observe_lead(input, lead);
+        }
+    }
+
     async fn send_one(
         &self,
         inner: &L,

@@ -49,8 +49,7 @@ fn row(key: &str, write: import_row::Write) -> pb::ImportLeadsRequest {
     pb::ImportLeadsRequest { content: Some(import_leads_request::Content::Row(row)) }
 }
 
-/// Name of the lead of a row. It begins with a letter: creates whose values are numbers share no batch where
-/// HubSpot returns no trace ids.
+/// Name of the lead of a row.
 fn name(key: &str) -> String {
     format!("lead {key}")
 }
@@ -237,6 +236,37 @@ async fn rows_of_all_kinds_are_written_in_few_calls_and_summed_up() {
     ] {
         eventually(metric, || async { value(&app, metric).await == expected }).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_without_trace_ids_share_batches_whatever_their_values_are() {
+    const ROWS: usize = 2_000;
+    let app = TestApp::start().await;
+    let name = |number: usize| match number % 4 {
+        0 => format!("{number}"),
+        1 => format!("M\u{fc}ller {number}"),
+        2 => format!("{number} Main St"),
+        _ => format!("Acme-{number}"),
+    };
+    let rows = (0..ROWS).map(|number| {
+        let create = pb::LeadCreate {
+            properties: properties(&[("hs_lead_name", &name(number))]),
+            primary_contact_id: app.contact.clone(),
+            ..Default::default()
+        };
+        row(&number.to_string(), import_row::Write::Create(create))
+    });
+    let (before, mut results) = (app.hubspot.log().len(), Results::new());
+    let summary = import(&app.leads, settings("values"), rows.collect(), &mut results).await;
+    let calls = app.hubspot.log().len() - before;
+    assert_eq!(summary.unwrap().created, 2_000);
+    for (key, result) in &results {
+        let own = name(key.parse().unwrap());
+        assert_eq!(lead(result).properties["hs_lead_name"], own, "{key}");
+    }
+    assert_eq!(results.len(), ROWS);
+    // Each kind of value has batches of its own, after batches of one in each of the first that are sent together.
+    assert!(calls * 100 <= ROWS * 8, "{calls} calls for {ROWS} rows");
 }
 
 #[tokio::test(flavor = "multi_thread")]

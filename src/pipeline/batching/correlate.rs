@@ -13,6 +13,7 @@ use std::{
 
 use leadsd_base::cache::TtlCache;
 
+use super::op::Partition;
 use crate::leads::{BatchItem, CreateLead, Error, Lead, Response, Traced, batch::BatchInput};
 
 /// Maximum number of properties that are remembered for each kind of value. HubSpot allows about a thousand
@@ -162,9 +163,8 @@ impl EchoedProperties {
         values(input).any(|(identity, _)| self.is_echoed(identity) != Some(false))
     }
 
-    /// Assigns creates to batches: for each the number of its batch, or `None` to send it
-    /// individually. `None` as a whole if that is not known yet.
-    pub(super) fn partition(&self, inputs: &[&CreateLead]) -> Option<Vec<Option<usize>>> {
+    /// Assigns creates to batches. Each batch has values of one property and kind.
+    pub(super) fn partition(&self, inputs: &[&CreateLead]) -> Partition {
         let mut batches = vec![None; inputs.len()];
         let mut open: Vec<usize> = (0..inputs.len()).collect();
         let mut next = 0;
@@ -180,10 +180,10 @@ impl EchoedProperties {
                 false
             });
         }
-        let is_unknown = |input: &&CreateLead| {
-            values(input).any(|(identity, _)| self.is_echoed(identity).is_none())
-        };
-        (next > 0 || !inputs.iter().any(is_unknown)).then_some(batches)
+        open.retain(|&index| {
+            values(inputs[index]).any(|(identity, _)| self.is_echoed(identity).is_none())
+        });
+        Partition { batches, unknown: open }
     }
 
     /// The creates, if one property distinguishes each of them from all others.

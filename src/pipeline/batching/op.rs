@@ -36,14 +36,9 @@ pub(super) trait BatchableOp<L: Layer>:
         0
     }
 
-    /// Assigns the inputs to batches whose responses can be matched: for each input the number of
-    /// its batch, or `None` to send it individually. `None` as a whole if that is not known yet.
-    fn partition(
-        &self,
-        _: &PortalCapabilities,
-        inputs: &[&Self::Input],
-    ) -> Option<Vec<Option<usize>>> {
-        Some(vec![Some(0); inputs.len()])
+    /// Assigns the inputs to batches whose responses can be matched.
+    fn partition(&self, _: &PortalCapabilities, inputs: &[&Self::Input]) -> Partition {
+        Partition::known(vec![Some(0); inputs.len()])
     }
 
     /// Sends one request individually.
@@ -70,6 +65,15 @@ pub(super) trait BatchableOp<L: Layer>:
     ) -> impl Future<Output = Vec<batch::ItemOutcome<Self::Output>>> + Send;
 }
 
+/// Assignment of inputs to batches.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Partition {
+    /// For each input the number of its batch, or `None` to send it individually.
+    pub(super) batches: Vec<Option<usize>>,
+    /// Indexes of those without a batch, in ascending order, for which a batch of one can show whether they can share one.
+    pub(super) unknown: Vec<usize>,
+}
+
 /// One pending request.
 #[derive(Debug)]
 pub(super) struct Member<I, T> {
@@ -77,6 +81,20 @@ pub(super) struct Member<I, T> {
     pub(super) input: I,
     pub(super) dispatch: Dispatch,
     pub(super) reply: oneshot::Sender<Result<T, Error>>,
+}
+
+// === impl Partition ===
+
+impl Partition {
+    /// An assignment that no batch of one would change.
+    pub(super) fn known(batches: Vec<Option<usize>>) -> Self {
+        Self { batches, unknown: Vec::new() }
+    }
+
+    /// An assignment of which nothing is known yet.
+    pub(super) fn unknown(inputs: usize) -> Self {
+        Self { batches: vec![None; inputs], unknown: (0..inputs).collect() }
+    }
 }
 
 // === impl Member ===

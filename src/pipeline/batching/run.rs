@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::{
     batch_context::BatchContext,
     capabilities::PortalCapabilities,
-    op::{BatchableOp, Member},
+    op::{BatchableOp, Member, Partition},
     rejection_scores::RejectionScores,
 };
 use crate::{
@@ -23,9 +23,10 @@ use crate::{
 /// Maximum number of concurrent individual requests after a batch.
 const INDIVIDUAL_CONCURRENCY: usize = 8;
 
-/// Maximum number of batches of one that are sent to learn whether larger ones can be matched. A rejected
-/// one shows nothing, so the next one is of another caller.
-const MAX_TESTS: usize = 3;
+/// Maximum number of batches of one that are sent to learn whether larger ones can be matched: one for each
+/// kind of value that can identify a result. A rejected one shows nothing, so the next one is of another
+/// caller.
+const MAX_TESTS: usize = 4;
 
 /// Maximum number of callers whose inputs are requested separately because the account that callers share
 /// had no room for the response: as many requests as a rejection costs.
@@ -75,16 +76,37 @@ impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
             let caller = &member.ctx.requester.caller;
             (self.scores.is_suspect(caller), caller.clone())
         });
-        let (mut permit, mut tested) = (Some(permit), None);
-        for _ in 0..MAX_TESTS {
-            if let Some(partition) = self.partition(&members) {
-                return self.dispatch_split(permit.take(), members, partition).await;
+        let Partition { batches, unknown } = self.partition(&members);
+        if batches.iter().all(Option::is_none) {
+            return self.learn(Some(permit), members).await;
+        }
+        // What can share a batch does not wait for the others.
+        let (mut known, mut known_batches, mut open) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, (member, batch)) in members.into_iter().zip(batches).enumerate() {
+            if unknown.binary_search(&index).is_ok() {
+                open.push(member);
+            } else {
+                known.push(member);
+                known_batches.push(batch);
             }
-            // The response to a batch of one is unambiguous, and shows whether larger ones would be.
-            let is_other = |member: &Member<O::Input, O::Output>| {
-                tested.as_ref() != Some(&member.ctx.requester.caller.account())
+        }
+        let known = self.dispatch_split(Some(permit), known, known_batches);
+        tokio::join!(known, self.learn(None, open));
+    }
+
+    /// Sends requests of which some may share a batch after a batch of one.
+    async fn learn(&self, mut permit: Option<Permit>, mut members: BatchMembers<L, O>) {
+        let mut tested = None;
+        for _ in 0..MAX_TESTS {
+            let Partition { batches, unknown } = self.partition(&members);
+            let Some(&first) = unknown.first() else {
+                return self.dispatch_split(permit.take(), members, batches).await;
             };
-            let next = members.iter().position(is_other).unwrap_or_default();
+            // The response to a batch of one is unambiguous, and shows whether larger ones would be.
+            let is_other = |index: &usize| {
+                tested.as_ref() != Some(&members[*index].ctx.requester.caller.account())
+            };
+            let next = unknown.into_iter().find(is_other).unwrap_or(first);
             let test = members.remove(next);
             tested = Some(test.ctx.requester.caller.account());
             self.send_batch(permit.take(), vec![test]).await;
@@ -92,13 +114,11 @@ impl<L: Layer, O: BatchableOp<L>> BatchRun<L, O> {
                 return;
             }
         }
-        match self.partition(&members) {
-            Some(partition) => self.dispatch_split(None, members, partition).await,
-            None => drop(self.send_each(members).await),
-        }
+        let Partition { batches, .. } = self.partition(&members);
+        self.dispatch_split(None, members, batches).await;
     }
 
-    fn partition(&self, members: &BatchMembers<L, O>) -> Option<Vec<Option<usize>>> {
+    fn partition(&self, members: &BatchMembers<L, O>) -> Partition {
         let inputs: Vec<&O::Input> = members.iter().map(|member| &member.input).collect();
         self.kind.partition(&self.capabilities, &inputs)
     }

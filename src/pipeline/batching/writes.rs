@@ -13,7 +13,7 @@ use super::{
     capabilities::PortalCapabilities,
     correlate::CorrelatedCreate,
     merged::{form, send_merged},
-    op::BatchableOp,
+    op::{BatchableOp, Partition},
     reread,
 };
 use crate::{
@@ -74,16 +74,12 @@ impl<L: Layer> BatchableOp<L> for CreateBatch {
     }
 
     /// A trace id distinguishes a new lead from others. Where HubSpot omits it, written values do.
-    fn partition(
-        &self,
-        capabilities: &PortalCapabilities,
-        inputs: &[&CreateLead],
-    ) -> Option<Vec<Option<usize>>> {
+    fn partition(&self, capabilities: &PortalCapabilities, inputs: &[&CreateLead]) -> Partition {
         if capabilities.create.is_confirmed() {
-            return Some(vec![Some(0); inputs.len()]);
+            return Partition::known(vec![Some(0); inputs.len()]);
         }
         if capabilities.create.is_possible() {
-            return None;
+            return Partition::unknown(inputs.len());
         }
         capabilities.echoed_properties.partition(inputs)
     }
@@ -188,11 +184,7 @@ impl<L: Layer> BatchableOp<L> for UpdateBatch {
 
     /// HubSpot rejects a batch that names a lead twice. Writes to one lead are ordered, but an upsert
     /// and an update may name the same lead in different ways.
-    fn partition(
-        &self,
-        _: &PortalCapabilities,
-        inputs: &[&UpdateLead],
-    ) -> Option<Vec<Option<usize>>> {
+    fn partition(&self, _: &PortalCapabilities, inputs: &[&UpdateLead]) -> Partition {
         let mut seen: HashMap<&LeadId, usize> = HashMap::with_capacity(inputs.len());
         let mut batches = Vec::with_capacity(inputs.len());
         for input in inputs {
@@ -200,7 +192,7 @@ impl<L: Layer> BatchableOp<L> for UpdateBatch {
             batches.push(Some(*times));
             *times += 1;
         }
-        Some(batches)
+        Partition::known(batches)
     }
 
     async fn send_one(

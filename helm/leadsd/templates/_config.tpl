@@ -49,9 +49,11 @@ listen: {{ printf "%s:%s" .Values.listenAddress (include "leadsd.port.grpc" .) |
 {{- if eq .Values.drain.wait "preStop" }}
 drain_delay: 0s
 {{- end }}
-{{- $limit := dig "limits" "memory" "" .Values.resources | include "leadsd.mebibytes" | int64 }}
+{{- $limits := get (.Values.resources | default dict) "limits" | default dict }}
+{{- $limit := dig "memory" "" $limits | include "leadsd.mebibytes" | int64 }}
 {{- if and (gt $limit 0) (not (dig "grpc" "max_request_memory" "" .Values.config)) }}
-max_request_memory: {{ max 1 (div $limit 3) }}MiB
+{{- /* The binary accepts at most 64 GiB. */}}
+max_request_memory: {{ div $limit 3 | max 1 | min 65536 }}MiB
 {{- end }}
 {{- if .Values.tls.enabled }}
 tls:

@@ -111,9 +111,10 @@
 {{- end -}}
 
 {{- define "leadsd.faults.pods" -}}
-{{- $limit := dig "limits" "memory" "" .Values.resources | include "leadsd.mebibytes" | int64 -}}
+{{- $limits := get (.Values.resources | default dict) "limits" | default dict -}}
+{{- $limit := dig "memory" "" $limits | include "leadsd.mebibytes" | int64 -}}
 {{- $buffers := dig "grpc" "max_request_memory" "" .Values.config | include "leadsd.mebibytes" | int64 -}}
-{{- if and (dig "limits" "memory" "" .Values.resources) (lt $limit 64) }}
+{{- if and (dig "memory" "" $limits) (lt $limit 64) }}
 - "resources.limits.memory must be at least 64Mi: leadsd takes 20Mi when idle, and requests need the rest."
 {{- end }}
 {{- if and (gt $limit 0) (ge $buffers $limit) }}

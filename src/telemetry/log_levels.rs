@@ -13,10 +13,12 @@ const MAX_CHANGES: usize = 2;
 /// Maximum length in characters of a quoted part of the filter.
 const MAX_QUOTED: usize = 40;
 
-/// Errors if a directive has no known level, or names an impossible or misspelt target, and if no directive
-/// applies outside of spans (`[...]`): the filter would silence everything else.
+/// Errors if a directive has no known level, or names an impossible or misspelt target. Errors too if no
+/// directive applies to this service outside of spans (`[...]`), and if two levels have no target, of which
+/// only the last would count: such filters silence the service by mistake.
 pub(super) fn check(filter: &str) -> Result<(), String> {
     let mut is_silent = true;
+    let mut general: Option<&str> = None;
     for directive in directives(filter) {
         let directive = directive.trim();
         if directive.is_empty() {
@@ -32,8 +34,9 @@ pub(super) fn check(filter: &str) -> Result<(), String> {
                 (target, level)
             }
             (None, None) => {
-                is_silent = false;
-                directive.rsplit_once('=').unwrap_or(("", directive))
+                let (target, level) = directive.rsplit_once('=').unwrap_or(("", directive));
+                is_silent &= !(target.is_empty() || is_own(target));
+                (target, level)
             }
             (Some(_), None) | (None, Some(_)) => {
                 return Err(format!("{:?} has an unpaired bracket", quoted(directive)));
@@ -41,9 +44,19 @@ pub(super) fn check(filter: &str) -> Result<(), String> {
         };
         check_level(level.trim(), directive)?;
         check_target(target.trim())?;
+        if !directive.contains(['=', '['])
+            && let Some(other) = general.replace(directive)
+        {
+            return Err(format!(
+                "{other:?} and {directive:?} both have no target; keep one of them"
+            ));
+        }
     }
     if is_silent {
-        return Err(format!("no log level; write one such as \"info\". {}", levels()));
+        return Err(format!(
+            "no log level for {OWN_TARGET}; write one such as \"info\". {}",
+            levels()
+        ));
     }
     Ok(())
 }
@@ -70,11 +83,11 @@ fn check_level(level: &str, directive: &str) -> Result<(), String> {
     let quoted = quoted(level);
     let suggestion = closest(&name, &LEVELS);
     let advice = match suggestion {
-        Some(suggestion) => format!("did you mean {suggestion:?}? "),
-        None if level == directive => format!("to name a target, write {quoted}=LEVEL. "),
-        None => String::new(),
+        Some(suggestion) => format!("; did you mean {suggestion:?}?"),
+        None if level == directive => format!("; to name a target, write {quoted}=LEVEL."),
+        None => ".".to_owned(),
     };
-    Err(format!("{quoted:?} is not a log level; {advice}{}", levels()))
+    Err(format!("{quoted:?} is not a log level{advice} {}", levels()))
 }
 
 fn levels() -> String {
@@ -85,6 +98,12 @@ fn quoted(text: &str) -> String {
     text.chars().take(MAX_QUOTED).collect()
 }
 
+/// True for the targets of this service, which are named after its crates.
+fn is_own(target: &str) -> bool {
+    let first = target.split("::").next().unwrap_or_default().trim();
+    first == OWN_TARGET || first.starts_with("leadsd_")
+}
+
 /// Rejects a target like `leasd`, and what cannot be a target. Targets of libraries are accepted, because
 /// their set is not known.
 fn check_target(target: &str) -> Result<(), String> {
@@ -93,8 +112,8 @@ fn check_target(target: &str) -> Result<(), String> {
         return Err(format!("{quoted:?} is not a target; separate directives by commas"));
     }
     let first = target.split("::").next().unwrap_or_default();
-    let is_own = first == OWN_TARGET || first.starts_with("leadsd_");
-    if is_own || closest(first, &[OWN_TARGET]).is_none() {
+    // Targets are compared with case.
+    if is_own(target) || closest(&first.to_ascii_lowercase(), &[OWN_TARGET]).is_none() {
         return Ok(());
     }
     Err(format!("the target {first:?} does not exist; did you mean {OWN_TARGET:?}?"))
@@ -148,6 +167,9 @@ mod tests {
             "info,leadsd[{portal=eu}]=trace",
             "info,[call{method=\"a,b\",portal=eu}]=trace,h2=warn",
             "info,",
+            "leadsd=info",
+            "leadsd::access=info,leadsd_credentials=warn,h2=debug",
+            "off,leadsd=info",
         ] {
             assert_eq!(check(filter), Ok(()), "{filter}");
         }
@@ -161,7 +183,7 @@ mod tests {
             ("warning", "\"warning\" is not a log level; did you mean \"warn\"? "),
             ("hyper", "\"hyper\" is not a log level; to name a target, write hyper=LEVEL. "),
             ("info,leadsd=debgu", "\"debgu\" is not a log level; did you mean \"debug\"? "),
-            ("leadsd=", "\"\" is not a log level; "),
+            ("leadsd=", "\"\" is not a log level. "),
             ("err", "\"err\" is not a log level; did you mean \"error\"? "),
             ("leadsd", "\"leadsd\" is not a log level; to name a target, write leadsd=LEVEL. "),
             ("6", "\"6\" is not a log level; to name a target, write 6=LEVEL. "),
@@ -180,9 +202,23 @@ mod tests {
 
     #[test]
     fn a_filter_that_silences_the_service_by_mistake_is_an_error() {
-        for filter in ["", " ", ",", "leadsd[{portal=eu}]=trace"] {
+        for filter in [
+            "",
+            " ",
+            ",",
+            "leadsd[{portal=eu}]=trace",
+            "h2=debug",
+            "tonic=info,hyper_util::client=trace",
+            "h2=debug,leadsd[{portal=eu}]=trace",
+        ] {
             let error = check(filter).unwrap_err();
-            assert!(error.starts_with("no log level; write one such as \"info\". "), "{error}");
+            let expected = "no log level for leadsd; write one such as \"info\". ";
+            assert!(error.starts_with(expected), "{filter}: {error}");
+        }
+        for (filter, first, second) in [("info,off", "info", "off"), ("0, h2=warn,3", "0", "3")] {
+            let expected =
+                format!("{first:?} and {second:?} both have no target; keep one of them");
+            assert_eq!(check(filter), Err(expected));
         }
         let error = check("info;leadsd=debug").unwrap_err();
         assert_eq!(error, "\"info;leadsd\" is not a target; separate directives by commas");
@@ -193,7 +229,12 @@ mod tests {
 
     #[test]
     fn a_misspelt_target_of_this_service_is_an_error() {
-        for (filter, target) in [("info,leasd=debug", "leasd"), ("leadds::access=off", "leadds")] {
+        for (filter, target) in [
+            ("info,leasd=debug", "leasd"),
+            ("leadds::access=off", "leadds"),
+            ("info,LEADSD=debug", "LEADSD"),
+            ("Leadsd::access=info", "Leadsd"),
+        ] {
             let expected =
                 format!("the target {target:?} does not exist; did you mean \"leadsd\"?");
             assert_eq!(check(filter), Err(expected));

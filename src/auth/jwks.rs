@@ -10,6 +10,7 @@ use super::{
 };
 use crate::config::Jwks;
 use leadsd_base::{
+    file_error,
     net::{
         body::{self, BodyError},
         connect_error::ConnectError,
@@ -157,8 +158,9 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 
 async fn read(file: &Path) -> Result<Vec<u8>, LoadError> {
     let bytes = tokio::fs::read(file).await;
-    let bytes =
-        bytes.map_err(|error| LoadError(format!("{}: {}", file.display(), error.kind())))?;
+    let described =
+        |error| LoadError(format!("{}: {}", file.display(), file_error::describe(&error)));
+    let bytes = bytes.map_err(described)?;
     if bytes.len() > MAX_BYTES {
         return Err(LoadError(format!("{} exceeds {MAX_BYTES} bytes", file.display())));
     }

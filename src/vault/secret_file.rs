@@ -3,17 +3,17 @@
 use std::path::Path;
 
 use super::error::Error;
-use leadsd_base::secret::Secret;
+use leadsd_base::{file_error::describe, secret::Secret};
 
 /// Reads a file at startup.
 pub(super) fn read_bytes(file: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(file).map_err(|error| file_error(file, &error.kind().to_string()))
+    std::fs::read(file).map_err(|error| file_error(file, &describe(&error)))
 }
 
 /// Reads a secret from a file, trimmed.
 pub(super) async fn read(file: &Path) -> Result<Secret, Error> {
     let text = tokio::fs::read_to_string(file).await;
-    let text = text.map_err(|error| file_error(file, &error.kind().to_string()))?;
+    let text = text.map_err(|error| file_error(file, &describe(&error)))?;
     let text = Secret::new(text);
     let secret = Secret::new(text.expose().trim());
     // Other characters are invalid in a header value.

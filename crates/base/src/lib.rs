@@ -4,6 +4,7 @@
 //! | Module | Provides |
 //! |---|---|
 //! | [`cache`] | bounded cache whose entries expire |
+//! | [`file_error`] | texts for files that cannot be read |
 //! | [`memory`] | memory pressure: resident memory against the limit of the cgroup |
 //! | [`nearest`] | suggestions for misspelt names |
 //! | [`net`] | HTTP client builder, bounded bodies, classified connect errors |
@@ -21,6 +22,7 @@
 //! ```
 
 pub mod cache;
+pub mod file_error;
 pub mod memory;
 pub mod nearest;
 pub mod net;

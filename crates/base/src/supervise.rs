@@ -93,8 +93,7 @@ impl Supervisor {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (name, owner) = (self.name, self.owner.clone());
-        task::spawn(name, &owner, self.run(start))
+        task::spawn_without_span(self.name, self.run(start))
     }
 
     /// Runs the work that `start` returns, again after each panic; returns once a run has ended by

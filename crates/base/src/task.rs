@@ -71,7 +71,15 @@ pub fn spawn(
     work: impl Future<Output = ()> + Send + 'static,
 ) -> Task {
     let span = info_span!("task", task.name = name, task.owner = owner);
+    spawn_without_span(name, work.instrument(span))
+}
+
+/// Starts `work` that starts tasks with the same name: their lines would have the span twice.
+pub(crate) fn spawn_without_span(
+    name: &'static str,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> Task {
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
-    let handle = tokio::spawn(work.instrument(span));
+    let handle = tokio::spawn(work);
     Task { name, handle: Some(handle) }
 }

@@ -15,8 +15,11 @@ impl SecretPath {
         if text.is_empty() {
             return Err("the path is empty".to_owned());
         }
+        if text.starts_with('/') || text.ends_with('/') || text.contains("//") {
+            return Err("must not begin or end with `/`, or contain `//`".to_owned());
+        }
         for segment in text.split('/') {
-            if segment.is_empty() || segment == "." || segment == ".." {
+            if segment == "." || segment == ".." {
                 return Err(format!("`{segment}` is not a path segment"));
             }
             if !segment.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) {
@@ -54,6 +57,10 @@ mod tests {
     fn paths_stay_below_the_mount() {
         for bad in ["", "/", "a//b", "../x", "a/../b", "a/./b", "a b", "a%2fb", "a\n", "/a", "a/"] {
             assert!(SecretPath::parse(bad).is_err(), "{bad:?}");
+        }
+        for slash in ["/", "/a", "a/", "a//b"] {
+            let error = SecretPath::parse(slash).unwrap_err();
+            assert_eq!(error, "must not begin or end with `/`, or contain `//`");
         }
         let path = SecretPath::parse("hubspot/eu-1").unwrap();
         assert_eq!(path.join("x").unwrap().as_str(), "hubspot/eu-1/x");

@@ -133,9 +133,9 @@ fn ca_files_are_checked_at_start_and_errors_name_their_key() {
         said,
         [
             format!("egress.ca_files: {empty} {none}"),
-            format!("SSL_CERT_FILE: {missing} cannot be read: entity not found"),
+            format!("SSL_CERT_FILE: {missing} cannot be read: the file does not exist"),
             format!("SSL_CERT_DIR: {directory} {none}"),
-            format!("vault.ca_file: {missing} cannot be read: entity not found"),
+            format!("vault.ca_file: {missing} cannot be read: the file does not exist"),
             format!("trace.ca_file: {empty} {none}"),
         ]
     );

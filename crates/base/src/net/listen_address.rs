@@ -63,6 +63,31 @@ impl ListenAddress {
         matches!(self, Self::Unix(_))
     }
 
+    /// Reports whether only one of the two addresses can be bound. A host name other than `localhost` is
+    /// compared as text, because it is resolved when it is bound.
+    pub fn conflicts_with(&self, other: &Self) -> bool {
+        let same_port = |one: u16, other: u16| one == other && one != 0;
+        match (self, other) {
+            (Self::Socket(one), Self::Socket(other)) => {
+                let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
+                let is_any = ip.is_unspecified() || other_ip.is_unspecified();
+                same_port(one.port(), other.port()) && (ip == other_ip || is_any)
+            }
+            (Self::Name(name, port), Self::Socket(address))
+            | (Self::Socket(address), Self::Name(name, port)) => {
+                let ip = address.ip().to_canonical();
+                let is_here = ip.is_unspecified() || ip == Ipv4Addr::LOCALHOST;
+                same_port(address.port(), *port) && is_localhost(name) && is_here
+            }
+            (Self::Name(name, port), Self::Name(other, other_port)) => {
+                same_port(*port, *other_port) && name.eq_ignore_ascii_case(other)
+            }
+            (Self::Unix(path), Self::Unix(other)) => path == other,
+            (Self::Unix(_), Self::Socket(_) | Self::Name(..))
+            | (Self::Socket(_) | Self::Name(..), Self::Unix(_)) => false,
+        }
+    }
+
     /// Parses the path of a Unix socket; `None` if the text has no prefix `unix:`.
     pub fn unix_path(text: &str) -> Option<&Path> {
         let path = text.strip_prefix(UNIX)?;
@@ -208,6 +233,32 @@ mod tests {
             assert!(parse(odd).is_err(), "{odd}");
         }
         assert!(parse(&format!("unix:/{long}")).is_err());
+    }
+
+    #[test]
+    fn addresses_with_one_port_conflict_if_one_includes_the_other() {
+        for (one, other, expected) in [
+            ("127.0.0.1:1", "127.0.0.1:1", true),
+            ("127.0.0.1:1", "127.0.0.1:2", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("127.0.0.1:1", "127.0.0.2:1", false),
+            ("0.0.0.0:1", "127.0.0.2:1", true),
+            ("[::]:1", "127.0.0.1:1", true),
+            ("[::ffff:127.0.0.1]:1", "127.0.0.1:1", true),
+            ("localhost:1", "127.0.0.1:1", true),
+            ("LocalHost:1", "localhost:1", true),
+            ("localhost:1", "0.0.0.0:1", true),
+            ("localhost:1", "127.0.0.2:1", false),
+            ("leadsd.internal:1", "10.0.0.1:1", false),
+            ("leadsd.internal:1", "localhost:1", false),
+            ("unix:/run/a", "unix:/run/a", true),
+            ("unix:/run/a", "unix:/run/b", false),
+            ("unix:/run/a", "127.0.0.1:1", false),
+        ] {
+            let (one, other) = (parse(one).unwrap(), parse(other).unwrap());
+            assert_eq!(one.conflicts_with(&other), expected, "{one} {other}");
+            assert_eq!(other.conflicts_with(&one), expected, "{other} {one}");
+        }
     }
 
     #[tokio::test]

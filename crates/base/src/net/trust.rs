@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::certificate;
-use crate::time::Timestamp;
+use crate::{file_error::describe, time::Timestamp};
 
 /// Maximum size of a file with CAs in bytes. All public CAs take a quarter of a MiB.
 const MAX_BYTES: u64 = 4 << 20;
@@ -129,7 +129,7 @@ impl CaSource {
     }
 
     fn read_file(&self, path: &Path) -> Result<Vec<CertificateDer<'static>>, CaError> {
-        let unreadable = |error: io::Error| self.error(format!("cannot be read: {}", error.kind()));
+        let unreadable = |error: io::Error| self.unreadable(&error);
         let file = fs::File::open(path).map_err(unreadable)?;
         if !file.metadata().map_err(unreadable)?.is_file() {
             return Err(self.error("is not a file"));
@@ -145,9 +145,7 @@ impl CaSource {
 
     /// Files of a directory.
     fn files(&self) -> Result<Vec<PathBuf>, CaError> {
-        let entries = fs::read_dir(&self.path);
-        let entries =
-            entries.map_err(|error| self.error(format!("cannot be read: {}", error.kind())))?;
+        let entries = fs::read_dir(&self.path).map_err(|error| self.unreadable(&error))?;
         let mut files: Vec<_> =
             entries.filter_map(|entry| Some(entry.ok()?.path())).take(MAX_FILES).collect();
         files.sort();
@@ -159,6 +157,10 @@ impl CaSource {
         use std::os::unix::fs::MetadataExt as _;
         let found = fs::metadata(&self.path).ok()?;
         Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+    }
+
+    fn unreadable(&self, error: &io::Error) -> CaError {
+        self.error(format!("cannot be read: {}", describe(error)))
     }
 
     fn error(&self, what: impl Into<String>) -> CaError {

@@ -15,7 +15,7 @@ use rustls::{
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 
-use leadsd_base::{net::certificate, time::Timestamp};
+use leadsd_base::{file_error, net::certificate, time::Timestamp};
 
 /// Maximum size of a file in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -166,6 +166,6 @@ async fn read_file(file: &Path) -> Result<Vec<u8>, TlsError> {
         if size > MAX_BYTES { Ok(None) } else { tokio::fs::read(file).await.map(Some) }
     };
     let bytes =
-        read.await.map_err(|error: io::Error| TlsError::new(file, error.kind().to_string()))?;
+        read.await.map_err(|error: io::Error| TlsError::new(file, file_error::describe(&error)))?;
     bytes.ok_or_else(|| TlsError::new(file, "is too large (limit 1 MiB)"))
 }

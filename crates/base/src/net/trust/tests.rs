@@ -40,7 +40,7 @@ fn a_file_that_is_missing_empty_or_malformed_is_an_error_that_names_the_key() {
         read.map_or_else(|error| error.to_string(), |found| format!("{} found", found.len()))
     };
     for (text, expected) in [
-        (None, "cannot be read: entity not found"),
+        (None, "cannot be read: the file does not exist"),
         (Some(""), "contains no certificates"),
         (Some("hush"), "contains no certificates"),
         (Some("-----BEGIN CERTIFICATE-----\nhush"), "is not a PEM file"),

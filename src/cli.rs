@@ -111,8 +111,8 @@ enum Command {
     },
     /// Prints the manual page of leadsd, or of one of its commands, in the format of man.
     Man {
-        /// Command, such as serve.
-        command: Option<String>,
+        /// Command, such as `serve` or `config check`.
+        command: Vec<String>,
     },
 }
 
@@ -155,7 +155,7 @@ pub fn run() -> ExitCode {
         Command::Proto(args) => proto::run(&args).map_err(Error::from),
         Command::Version(args) => version::run(&args),
         Command::Completions { shell } => shell::completions(Cli::command(), shell),
-        Command::Man { command } => shell::manual(Cli::command(), command.as_deref()),
+        Command::Man { command } => shell::manual(Cli::command(), &command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,7 +3,7 @@
 use clap::Command;
 use clap_complete::Shell;
 
-use super::{call::fish_completions, error::Error, output::print};
+use super::{call::fish_completions, error::Error, output::print, version};
 
 /// Prints the completion script of a shell.
 pub(super) fn completions(mut cli: Command, shell: Shell) -> Result<(), Error> {
@@ -15,17 +15,19 @@ pub(super) fn completions(mut cli: Command, shell: Shell) -> Result<(), Error> {
     print(&String::from_utf8_lossy(&script)).map_err(Error::print)
 }
 
-/// Prints the manual page of the whole command line, or of one command.
-pub(super) fn manual(mut cli: Command, command: Option<&str>) -> Result<(), Error> {
+/// Prints the manual page of the whole command line, or of the command with this path.
+pub(super) fn manual(mut cli: Command, path: &[String]) -> Result<(), Error> {
     cli.build();
-    let page = match command {
-        None => clap_mangen::Man::new(cli),
-        Some(name) => {
-            let found = cli.find_subcommand(name).cloned();
-            let found = found.ok_or_else(|| Error::UnknownCommand(name.to_owned()))?;
-            clap_mangen::Man::new(found).title(format!("leadsd-{name}"))
-        }
-    };
+    let unknown = || Error::UnknownCommand(path.join(" "));
+    let mut found = &cli;
+    for name in path {
+        found = found.find_subcommand(name).ok_or_else(unknown)?;
+    }
+    let title = ["leadsd"].into_iter().chain(path.iter().map(String::as_str)).collect::<Vec<_>>();
+    // Commands have no version; it is that of the binary.
+    let page = clap_mangen::Man::new(found.clone())
+        .title(title.join("-"))
+        .source(format!("leadsd {}", version::VERSION));
     let mut text = Vec::new();
     page.render(&mut text).map_err(Error::print)?;
     print(&String::from_utf8_lossy(&text)).map_err(Error::print)

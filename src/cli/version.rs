@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{error::Error, output::print};
 
 /// Version of the package.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Commit of the sources; `None` if its build argument is unset.
 const COMMIT: Option<&str> = option_env!("LEADSD_COMMIT");

@@ -376,7 +376,28 @@ fn version_completions_and_manual_pages_are_printed() {
     assert!(code == Some(0) && page.contains(".TH leadsd") && page.contains("doctor"), "{page}");
     let (code, page) = printed(&["man", "serve"]);
     assert!(code == Some(0) && page.contains(".TH leadsd-serve"), "{page}");
-    assert_eq!(printed(&["man", "nope"]).0, Some(64));
+    // A page lists the pages of its commands; each of them can be printed.
+    let (mut paths, mut pages) = (vec![Vec::<String>::new()], 0);
+    while let Some(path) = paths.pop() {
+        let words = |first| [first].into_iter().chain(path.iter().map(String::as_str));
+        let (code, page) = printed(&words("man").collect::<Vec<_>>());
+        assert_eq!(code, Some(0), "{path:?}");
+        let name = words("leadsd").collect::<Vec<_>>().join("-");
+        let title = format!(".TH {name} 1  \"leadsd {package}\"");
+        assert!(page.contains(&title), "{title} in {page}");
+        pages += 1;
+        let listed = page.lines().filter_map(|line| line.strip_suffix("(1)"));
+        for listed in listed.map(|line| line.replace('\\', "")) {
+            let command = listed.strip_prefix(&format!("{name}-")).expect(&listed);
+            if command != "help" {
+                paths.push([&*path, &[command.to_owned()]].concat());
+            }
+        }
+    }
+    assert!(pages > 15, "{pages}");
+    for unknown in [&["man", "nope"][..], &["man", "config", "nope"]] {
+        assert_eq!(printed(unknown).0, Some(64), "{unknown:?}");
+    }
 }
 
 #[test]

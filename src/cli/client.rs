@@ -21,5 +21,5 @@ pub(super) use self::{
     channel::Channel,
     dial::{Connection, DialError},
     profile::{InvalidProfile, profile_flags},
-    target::{InvalidTarget, Target},
+    target::{InvalidTarget, Target, is_address},
 };

@@ -37,8 +37,10 @@ use tonic_health::pb::{
 use tower::service_fn;
 
 use self::tls::tls_config;
-use super::client::{InvalidProfile, profile_flags};
-use crate::grpc::pb::{GetQuotaRequest, quota_service_client::QuotaServiceClient};
+use super::client::{self, InvalidProfile, profile_flags};
+use crate::grpc::pb::{
+    GetQuotaRequest, leads_service_server, quota_service_client::QuotaServiceClient,
+};
 use leadsd_base::net::listen_address::ListenAddress;
 
 /// Server name of a Unix socket, as gRPC clients send it.
@@ -93,6 +95,16 @@ pub(super) struct Args {
     key_file: Option<PathBuf>,
 }
 
+/// Timeout without a flag.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Option with the address of the admin port.
+const ADMIN: &str = "--admin";
+
+/// Forms of addresses of the admin port and of the gRPC port.
+const TCP_FORM: &str = "HOST:PORT";
+const FORM: &str = "HOST:PORT or unix:/PATH";
+
 /// Address of the gRPC port without a flag or a profile.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:50051";
 
@@ -111,8 +123,8 @@ pub(super) enum Error {
 pub(super) enum Cause {
     #[error("cannot load {0}: {1}")]
     File(PathBuf, String),
-    #[error("invalid address {0}: use HOST:PORT or unix:/PATH")]
-    Address(String),
+    #[error("not an address: use {0}")]
+    Address(&'static str),
     #[error("cannot connect: {0}")]
     Connect(String),
     #[error("the service returned {0}")]
@@ -170,16 +182,44 @@ pub(super) async fn run(args: Args) -> Result<(), Error> {
     checked
 }
 
+/// Reports whether a leadsd serves gRPC at an address, whatever its health is. No certificate is verified.
+pub(super) async fn is_leadsd(address: String, tls: bool) -> bool {
+    let args = Args {
+        address: Some(address),
+        service: leads_service_server::SERVICE_NAME.to_owned(),
+        tls,
+        profile: None,
+        profile_file: None,
+        admin: None,
+        call: None,
+        json: false,
+        timeout_ms: 0,
+        ca_file: None,
+        server_name: None,
+        cert_file: None,
+        key_file: None,
+    };
+    let checked = timeout(DEFAULT_TIMEOUT, check(args)).await;
+    matches!(checked, Ok(Ok(()) | Err(Cause::NotServing(_))))
+}
+
 /// Checks within the timeout. Each error names the option that it is about.
 async fn run_check(args: Args) -> Result<(), Error> {
     let limit = Duration::from_millis(args.timeout_ms);
     let args = with_profile(args)?;
     let (flag, address) = match (&args.admin, &args.address) {
-        (Some(admin), _) => ("--admin", admin.clone()),
+        (Some(admin), _) => (ADMIN, admin.clone()),
         (None, address) => {
             ("--address", address.clone().unwrap_or_else(|| DEFAULT_ADDRESS.to_owned()))
         }
     };
+    // A TCP connection to an address without a port fails with the text of the resolver.
+    let is_valid = client::is_address(&address);
+    let (is_unix, is_admin) = (ListenAddress::unix_path(&address).is_some(), flag == ADMIN);
+    if !is_valid || (is_unix && is_admin) {
+        let form = if is_admin { TCP_FORM } else { FORM };
+        return Err(Error::Check { flag, address, cause: Cause::Address(form) });
+    }
     let checked = timeout(limit, check(args)).await.unwrap_or(Err(Cause::Timeout(limit)));
     checked.map_err(|cause| Error::Check { flag, address, cause })
 }
@@ -226,7 +266,7 @@ async fn check_admin(address: &str) -> Result<(), Cause> {
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(socket)).await.map_err(|error| failed(&error))?;
     let request = Request::get("/ready").header(HOST, address).body(Body::empty());
-    let request = request.map_err(|_| Cause::Address(address.to_owned()))?;
+    let request = request.map_err(|_| Cause::Address(TCP_FORM))?;
     let mut response = pin!(sender.send_request(request));
     let response = select! {
         biased;
@@ -265,7 +305,7 @@ fn with_profile(mut args: Args) -> Result<Args, InvalidProfile> {
 async fn connect(args: Args) -> Result<Channel, Cause> {
     let Args { address, tls, ca_file, server_name, cert_file, key_file, .. } = args;
     let address = address.unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
-    let bad = || Cause::Address(address.clone());
+    let bad = || Cause::Address(FORM);
     if let Some(path) = ListenAddress::unix_path(&address).map(Path::to_owned) {
         let tls = tls.then(|| tls_config(ca_file, cert_file.zip(key_file))).transpose()?;
         let name = server_name.unwrap_or_else(|| LOCALHOST.to_owned());

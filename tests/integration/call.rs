@@ -251,7 +251,10 @@ async fn wrong_usage_is_reported_before_anything_is_sent() {
         (&["GetLead", "ids=1"], "ids: is no field of GetLeadRequest; did you mean \"id\"?"),
         (&["ListLeads", "page_size=ten"], "page_size: \"ten\" is not a 32-bit integer"),
         (&["GetLead", "@/nowhere.json"], "cannot read /nowhere.json: "),
-        (&["GetLead", "--address", "localhost"], "invalid address \"localhost\": use HOST:PORT"),
+        (
+            &["GetLead", "--address", "localhost"],
+            "invalid address \"localhost\" (--address): use HOST:PORT",
+        ),
         (&["GetLead", "--tls", "--ca-file", "/nowhere.pem"], "--ca-file: /nowhere.pem cannot be"),
         (&["GetLead", "--token-file", "/nowhere"], "cannot read the token in /nowhere: "),
         (&["GetLead", "--profile", "x"], "neither XDG_CONFIG_HOME nor HOME is set"),

@@ -76,7 +76,14 @@ fn health_names_the_option_and_the_address_of_each_failure() {
             assert!(said.contains(&format!("leadsd: {flag} {address}: ")), "{said}");
             assert!(said.contains(expected), "{said}");
         }
+        for address in ["localhost", "50051", ":50051", "http://localhost:1", "dns:///a:1", "a:0"] {
+            let (code, said) = said(&["health", flag, address]);
+            let expected = format!("leadsd: {flag} {address}: not an address: use HOST:PORT");
+            assert!(code == Some(1) && said.starts_with(&expected), "{said}");
+        }
     }
+    let (_, said) = said(&["health", "--admin", "unix:/run/leadsd.sock"]);
+    assert_eq!(said, "leadsd: --admin unix:/run/leadsd.sock: not an address: use HOST:PORT\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -103,6 +103,10 @@ async fn callers_at_the_socket_are_named_by_their_user_and_the_file_is_removed()
     assert!(callers.contains(&format!("uid:{uid}").as_str()), "{callers:?}");
     let (code, said) = world.leadsd(&["health", "--address", &world.address()]);
     assert_eq!((code, said.as_str()), (Some(0), "SERVING\n"));
+    for address in [world.address(), format!("unix://{}", world.socket.display())] {
+        let (code, said) = world.leadsd(&["call", "--json", "ListLeads", "--address", &address]);
+        assert!(code == Some(0) && said.contains("hs_lead_name"), "{said}");
+    }
     let config = world.config.display().to_string();
     let (_, said) = world.leadsd(&["doctor", "--config", &config]);
     assert!(said.contains("callers are not authenticated (Unix socket)"), "{said}");
@@ -111,6 +115,10 @@ async fn callers_at_the_socket_are_named_by_their_user_and_the_file_is_removed()
     let (code, said) = world.leadsd(&["health", "--address", &world.address()]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains(&format!("--address {}: cannot connect: ", world.address())), "{said}");
+    let (code, said) = world.leadsd(&["call", "ListLeads", "--address", &world.address()]);
+    assert_eq!(code, Some(78), "{said}");
+    let expected = format!("{} cannot be reached: the file does not exist", world.address());
+    assert!(said.contains(&expected), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use crate::config;
 /// Address, TLS, credential and metadata of calls.
 #[derive(Debug, Default, Args)]
 pub(in crate::cli) struct ConnectArgs {
-    /// Address of the gRPC port, as HOST:PORT. Default: 127.0.0.1:50051.
+    /// Address of the gRPC port, as HOST:PORT or unix:/PATH. Default: 127.0.0.1:50051.
     #[arg(long, value_name = "HOST:PORT")]
     pub(in crate::cli) address: Option<String>,
     /// Connects with TLS.

@@ -3,11 +3,12 @@
 //! tonic's channel reconnects, balances, and answers a deadline with CANCELLED. A command makes one call
 //! over one connection, and wants the exact cause of a failure.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use leadsd_base::{
+    file_error,
     net::{
         connect_error::{ConnectError, connect, resolve, root_cause},
         trust::{CaError, CaSource, Trust},
@@ -21,6 +22,7 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::TlsConnector;
@@ -28,7 +30,7 @@ use tonic::body::Body;
 
 use super::{
     channel::Channel,
-    target::{Target, TargetTls},
+    target::{Place, Target, TargetTls},
 };
 
 /// Maximum time for one address of a name while others remain.
@@ -73,7 +75,17 @@ impl Connection {
     pub(in crate::cli) async fn open(target: &Target, until: Instant) -> Result<Self, DialError> {
         let failed = |cause| DialError::Connect { address: target.address().to_owned(), cause };
         let tls = target.tls.as_ref().map(connector).transpose()?;
-        let addresses = resolve(&target.host, target.port, until).await.map_err(failed)?;
+        let (host, port) = match &target.place {
+            Place::Tcp { host, port, .. } => (host, *port),
+            Place::Unix { path, .. } => {
+                let socket = match timeout_at(until, UnixStream::connect(path)).await {
+                    Ok(socket) => socket.map_err(|error| failed(socket_error(&error)))?,
+                    Err(_) => return Err(failed(ConnectError::Timeout)),
+                };
+                return Self::secure(socket, tls, until).await.map_err(failed);
+            }
+        };
+        let addresses = resolve(host, port, until).await.map_err(failed)?;
         let mut socket = Err(ConnectError::Dns);
         for (index, address) in addresses.iter().enumerate() {
             let is_last = index + 1 == addresses.len();
@@ -86,17 +98,20 @@ impl Connection {
         let socket = socket.map_err(failed)?;
         // Without it a small request could wait; an error only costs time.
         let _ = socket.set_nodelay(true);
-        match tls {
-            None => Self::handshake(socket, until).await.map_err(failed),
-            Some((tls, name)) => {
-                let stream = timeout_at(until, tls.connect(name, socket)).await;
-                let stream = match stream {
-                    Ok(Ok(stream)) => stream,
-                    Ok(Err(error)) => return Err(failed(root_cause(&error))),
-                    Err(_) => return Err(failed(ConnectError::Timeout)),
-                };
-                Self::handshake(stream, until).await.map_err(failed)
-            }
+        Self::secure(socket, tls, until).await.map_err(failed)
+    }
+
+    /// Performs the handshakes of TLS, if there is a configuration for it, and of HTTP/2.
+    async fn secure(
+        socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        tls: Option<(TlsConnector, ServerName<'static>)>,
+        until: Instant,
+    ) -> Result<Self, ConnectError> {
+        let Some((tls, name)) = tls else { return Self::handshake(socket, until).await };
+        match timeout_at(until, tls.connect(name, socket)).await {
+            Ok(Ok(stream)) => Self::handshake(stream, until).await,
+            Ok(Err(error)) => Err(root_cause(&error)),
+            Err(_) => Err(ConnectError::Timeout),
         }
     }
 
@@ -135,6 +150,14 @@ impl Connection {
         drop(requests);
         // A peer that does not respond must not delay the exit.
         let _ = timeout(CLOSE_TIMEOUT, driver.ended()).await;
+    }
+}
+
+/// Error of a Unix socket.
+fn socket_error(error: &io::Error) -> ConnectError {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => ConnectError::Refused,
+        _ => ConnectError::Io(file_error::describe(error)),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use http::{Uri, uri::Authority};
+use leadsd_base::net::listen_address::ListenAddress;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
 
 use super::{
@@ -14,18 +15,28 @@ use super::{
 /// Address without a flag or a profile.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:50051";
 
+/// Name of this machine, and the server name of a Unix socket, as gRPC clients send it.
+const LOCALHOST: &str = "localhost";
+
 /// Service to call, and the caller.
 #[derive(Debug)]
 pub(in crate::cli) struct Target {
-    pub(super) authority: Authority,
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(super) place: Place,
     /// `None` without TLS.
     pub(super) tls: Option<TargetTls>,
     token: Option<(TokenSource, TokenKind)>,
     metadata: MetadataMap,
     /// Deadline of the caller; `None` for the default.
     pub(in crate::cli) deadline: Option<Duration>,
+}
+
+/// Address of a service.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Host without brackets, and port.
+    Tcp { authority: Authority, host: String, port: u16 },
+    /// Path of a Unix socket, and the address that names it.
+    Unix { path: PathBuf, address: String },
 }
 
 /// TLS of a connection.
@@ -45,7 +56,10 @@ pub(in crate::cli) enum InvalidTarget {
     Profile(#[from] InvalidProfile),
     #[error(transparent)]
     Token(#[from] InvalidToken),
-    #[error("invalid address {0:?}: use HOST:PORT, such as 127.0.0.1:50051 or [::1]:50051")]
+    #[error(
+        "invalid address {0:?} (--address): use HOST:PORT, such as 127.0.0.1:50051 or [::1]:50051, or \
+         unix:/PATH"
+    )]
     Address(String),
     #[error("{0} needs TLS: add --tls, or tls = true in the profile")]
     NeedsTls(&'static str),
@@ -69,9 +83,9 @@ impl Target {
     pub(in crate::cli) fn new(args: ConnectArgs) -> Result<Self, InvalidTarget> {
         let args = apply_profile(args)?;
         let address = args.address.clone().unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
-        let (authority, host, port) =
-            parse_address(&address).ok_or(InvalidTarget::Address(address))?;
-        let tls = tls(&args, &host)?;
+        let place = Place::parse(&address).ok_or(InvalidTarget::Address(address))?;
+        let host = place.host();
+        let tls = tls(&args, host)?;
         let source = match (&args.token_file, &args.token_env, args.token_prompt) {
             (Some(file), ..) => Some(TokenSource::File(file.clone())),
             (None, Some(name), _) => Some(TokenSource::Environment(name.clone())),
@@ -81,15 +95,13 @@ impl Target {
         if source.is_none() && args.auth.is_some() {
             return Err(InvalidTarget::NeedsToken("--auth"));
         }
-        let may_be_plaintext = args.allow_plaintext_token == Some(true) || is_loopback(&host);
+        let may_be_plaintext = args.allow_plaintext_token == Some(true) || is_loopback(host);
         if source.is_some() && tls.is_none() && !may_be_plaintext {
-            return Err(InvalidTarget::PlaintextToken(host));
+            return Err(InvalidTarget::PlaintextToken(host.to_owned()));
         }
         let kind = args.auth.unwrap_or_default();
         Ok(Self {
-            authority,
-            host,
-            port,
+            place,
             tls,
             token: source.map(|source| (source, kind)),
             metadata: metadata(&args)?,
@@ -97,16 +109,24 @@ impl Target {
         })
     }
 
-    /// Host and port, for messages.
+    /// Host and port, or the path of a socket, for messages.
     pub(in crate::cli) fn address(&self) -> &str {
-        self.authority.as_str()
+        match &self.place {
+            Place::Tcp { authority, .. } => authority.as_str(),
+            Place::Unix { address, .. } => address,
+        }
     }
 
     /// Scheme and authority of requests.
     pub(in crate::cli) fn origin(&self) -> Result<Uri, InvalidTarget> {
+        let authority = match &self.place {
+            Place::Tcp { authority, .. } => authority.as_str(),
+            // As gRPC clients send it.
+            Place::Unix { .. } => LOCALHOST,
+        };
         Uri::builder()
             .scheme(if self.tls.is_some() { "https" } else { "http" })
-            .authority(self.address())
+            .authority(authority)
             .path_and_query("/")
             .build()
             .map_err(|_| InvalidTarget::Address(self.address().to_owned()))
@@ -133,13 +153,34 @@ impl Target {
     }
 }
 
-/// Parses `HOST:PORT`; the host is without brackets.
-fn parse_address(address: &str) -> Option<(Authority, String, u16)> {
-    // User info would be a secret in an argument.
-    let authority: Authority = address.parse().ok().filter(|_| !address.contains('@'))?;
-    let port = authority.port_u16().filter(|port| *port > 0)?;
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-    (!host.is_empty()).then_some((authority, host, port))
+// === impl Place ===
+
+impl Place {
+    /// Parses `HOST:PORT` or `unix:/PATH`.
+    fn parse(address: &str) -> Option<Self> {
+        if ListenAddress::unix_path(address).is_some() {
+            let Ok(ListenAddress::Unix(path)) = address.parse() else { return None };
+            return Some(Self::Unix { path, address: address.to_owned() });
+        }
+        // User info would be a secret in an argument.
+        let authority: Authority = address.parse().ok().filter(|_| !address.contains('@'))?;
+        let port = authority.port_u16().filter(|port| *port > 0)?;
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        (!host.is_empty()).then_some(Self::Tcp { authority, host, port })
+    }
+
+    /// Name of the host in a certificate.
+    fn host(&self) -> &str {
+        match self {
+            Self::Tcp { host, .. } => host,
+            Self::Unix { .. } => LOCALHOST,
+        }
+    }
+}
+
+/// Reports whether commands can connect to an address.
+pub(in crate::cli) fn is_address(text: &str) -> bool {
+    Place::parse(text).is_some()
 }
 
 fn tls(args: &ConnectArgs, host: &str) -> Result<Option<TargetTls>, InvalidTarget> {
@@ -182,7 +223,7 @@ fn metadata(args: &ConnectArgs) -> Result<MetadataMap, InvalidTarget> {
 
 /// True if traffic to this host does not leave the machine.
 fn is_loopback(host: &str) -> bool {
-    let is_local_name = host.eq_ignore_ascii_case("localhost");
+    let is_local_name = host.eq_ignore_ascii_case(LOCALHOST);
     is_local_name || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
@@ -203,9 +244,16 @@ mod tests {
             ("leadsd.example.com:443", "leadsd.example.com", 443),
             ("localhost:65535", "localhost", 65535),
         ] {
-            let (_, found, number) = parse_address(address).expect(address);
+            let Some(Place::Tcp { host: found, port: number, .. }) = Place::parse(address) else {
+                panic!("{address}");
+            };
             assert_eq!((found.as_str(), number), (host, port));
         }
+        let socket = Place::parse("unix:///run/leadsd.sock").unwrap();
+        assert!(
+            matches!(&socket, Place::Unix { path, .. } if path.as_os_str() == "/run/leadsd.sock")
+        );
+        assert_eq!(socket.host(), "localhost");
         for address in [
             "",
             "localhost",
@@ -218,8 +266,10 @@ mod tests {
             "user:hush@localhost:1",
             "a b:1",
             "localhost:1/x",
+            "unix:leadsd.sock",
+            "unix:",
         ] {
-            assert!(parse_address(address).is_none(), "{address}");
+            assert_eq!(Place::parse(address), None, "{address}");
         }
     }
 
@@ -237,6 +287,7 @@ mod tests {
             ("leadsd:1", Some(false), Some(false), false),
             ("leadsd:1", Some(true), None, true),
             ("leadsd:1", None, Some(true), true),
+            ("unix:/run/leadsd.sock", None, None, true),
         ] {
             let args = ConnectArgs {
                 address: Some(address.into()),

@@ -9,6 +9,7 @@ use crate::{
     cli::{error::Error, login},
     leads::PortalName,
 };
+use leadsd_base::net::listen_address::ListenAddress;
 
 /// Maximum number of portals: each has a listener.
 const MAX_PORTALS: usize = 32;
@@ -103,6 +104,10 @@ impl Args {
             return Err(login::Error::Usage(text.to_owned()).into());
         }
         let usage = |flag| move |what| Error::DevUsage { flag, what };
+        if ListenAddress::Socket(self.admin).conflicts_with(&ListenAddress::Socket(self.grpc)) {
+            let what = format!("{} is the address of --grpc; choose another port", self.admin);
+            return Err(usage("--admin")(what));
+        }
         values::check_ratios(&self.faults).map_err(usage("--fault"))?;
         self.check_portals().map_err(usage("--portal"))
     }

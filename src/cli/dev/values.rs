@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{config, leads::PortalName, telemetry};
+use leadsd_base::net::listen_address::ListenAddress;
 use leadsd_hubspot_fake::{Fault, Operation};
 
 /// Maximum lag of the search index of the fake HubSpot: ten times the lag that users report of HubSpot.
@@ -57,6 +58,11 @@ impl fmt::Display for CallQuota {
 
 /// Parses a listen address, whose host may be a name such as `localhost`.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    if ListenAddress::unix_path(text).is_some() {
+        let text = "leadsd dev listens on TCP only, such as on 127.0.0.1:50051; leadsd serve can \
+                    listen on a Unix socket (grpc.listen)";
+        return Err(text.to_owned());
+    }
     let resolved = text.to_socket_addrs().map_err(|error| {
         let example = "127.0.0.1:50051 or localhost:50051";
         format!("{error}; use HOST:PORT, such as {example}")
@@ -203,5 +209,13 @@ mod tests {
         }
         assert!(portal("EU-1").is_ok() && portal("a b").is_err() && portal("").is_err());
         assert!(log_filter("inf").unwrap_err().contains("info"));
+    }
+
+    #[test]
+    fn a_unix_socket_is_refused_with_the_command_that_takes_one() {
+        for text in ["unix:/run/leadsd.sock", "unix:///run/leadsd.sock", "unix:a"] {
+            let error = address(text).unwrap_err();
+            assert!(error.contains("TCP only") && error.contains("leadsd serve"), "{error}");
+        }
     }
 }

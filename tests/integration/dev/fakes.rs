@@ -218,8 +218,11 @@ async fn auth_prints_an_api_key_and_a_certificate_that_work() {
     let folder = folder_of(&dev);
     assert!(Path::new(&folder).exists());
     dev.process.signal("TERM");
-    assert_eq!(dev.process.ended().await.0, Some(0));
+    let (code, log) = dev.process.ended().await;
+    assert_eq!(code, Some(0));
     assert!(!Path::new(&folder).exists(), "the private folder is deleted");
+    let login = log.lines().find(|line| line.contains("Logged in to Vault")).expect(&log);
+    assert_eq!(login.matches("task{").count(), 1, "each task is named once: {login}");
 }
 
 /// Private folder of the process, from the command of its login.

@@ -23,7 +23,7 @@ pub use self::{
     log_target::LogTarget,
     log_writer::{LogGuard, is_log_behind},
     logs::{Error, LogFormat, LogSettings, filter, log_filter, set_log_filter},
-    otlp::{ExportError, TraceSettings},
+    otlp::{ExportError, TraceSettings, probe_collector},
 };
 
 /// Sets up logging for the process, also for panics. Dropping the guard flushes the log.

@@ -90,11 +90,14 @@ pub(super) async fn run(args: Args) -> Result<Verdict, Error> {
             }
         }
         Err(errors) => {
-            let is_of_file = errors.0.iter().any(|error| error.key == config::FILE_OPTION);
-            let fix = if is_of_file {
-                "name a readable file with --config, or omit it to configure with LEADSD_* variables"
-            } else {
-                "correct these keys; docs/CONFIG.md describes every key"
+            let of_file = errors.0.iter().find(|error| error.key == config::FILE_OPTION);
+            let fix = match of_file {
+                Some(error) if error.is_syntax() => "correct the file at this position",
+                Some(_) => {
+                    "name a readable file with --config, or omit it to configure with LEADSD_* \
+                     variables"
+                }
+                None => "correct these keys; docs/CONFIG.md describes every key",
             };
             let cause = errors.to_string().replace('\n', "; ");
             report.note(Check::Config, None, CheckOutcome::fail(cause, fix), since.elapsed());

@@ -4,6 +4,11 @@ use std::fmt;
 
 use figment::Figment;
 
+use super::syntax::NOT_TOML;
+
+/// Key of errors of the configuration file as a whole: the option that names it.
+pub const FILE_OPTION: &str = "--config";
+
 /// Origin of values of the default file.
 pub(super) const DEFAULT: &str = "default";
 
@@ -26,6 +31,13 @@ pub struct ConfigError {
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
 // === impl ConfigError ===
+
+impl ConfigError {
+    /// True for a syntax error of the file, which has no key.
+    pub fn is_syntax(&self) -> bool {
+        self.key == FILE_OPTION && self.what.starts_with(NOT_TOML)
+    }
+}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

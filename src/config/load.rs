@@ -14,7 +14,7 @@ use super::{
     ca_files::check_ca_files,
     check::Checker,
     egress::Variables,
-    error::{ConfigError, ConfigErrors, DEFAULT, ENVIRONMENT, origin, source},
+    error::{ConfigError, ConfigErrors, DEFAULT, ENVIRONMENT, FILE_OPTION, origin, source},
     raw::Raw,
     renamed::report_renamed,
     sections::Config,
@@ -24,9 +24,6 @@ use crate::telemetry::closest;
 
 /// Default file, the lowest layer.
 pub(super) const DEFAULTS: &str = include_str!("../../leadsd.example.toml");
-
-/// Key of errors of the configuration file as a whole: the option that names it.
-pub const FILE_OPTION: &str = "--config";
 
 /// Maximum number of reported type errors: each needs another pass over the values.
 const MAX_PASSES: usize = 64;
@@ -267,12 +264,15 @@ fn describe(kind: &figment::error::Kind) -> String {
     }
 }
 
-/// Name of the wanted type: the deserializer names integers by their Rust types.
+/// Name of the wanted type in terms of TOML: the deserializer names types of Rust.
 fn wanted_name(wanted: &str) -> &str {
     match wanted {
         "u8" | "u16" | "u32" | "u64" | "usize" => "an integer of at least 0",
         "i8" | "i16" | "i32" | "i64" | "isize" => "an integer",
         "f32" | "f64" => "a number",
+        "a map" => "a table",
+        "a sequence" => "a list",
+        other if other.starts_with("struct ") => "a table",
         other => other,
     }
 }

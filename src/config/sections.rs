@@ -86,6 +86,11 @@ impl Checker<'_> {
         } = raw;
         let grpc = self.grpc(grpc);
         let admin = self.admin(admin);
+        if let (Some(grpc), Some(admin)) = (&grpc, &admin)
+            && grpc.listen.conflicts_with(&admin.listen)
+        {
+            self.add_error("admin.listen", "must have another port than grpc.listen");
+        }
         let egress = self.egress(&egress, variables);
         let way_out = egress.as_ref().map(|egress| egress.policy.clone()).unwrap_or_default();
         let vault = self.vault(vault, &way_out);

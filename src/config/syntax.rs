@@ -1,6 +1,9 @@
 //! Describes a syntax error of the configuration file by its place. The parser's own text prints the
 //! line, which may contain a secret that was put into the file by mistake.
 
+/// Start of the text of a syntax error.
+pub(super) const NOT_TOML: &str = "is not valid TOML";
+
 /// Describes the first syntax error of a TOML text; `None` if it is valid.
 pub(super) fn syntax_error(text: &str) -> Option<String> {
     let error = text.parse::<toml::Table>().err()?;
@@ -10,7 +13,7 @@ pub(super) fn syntax_error(text: &str) -> Option<String> {
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     // The message names keys and expected characters, never values.
     let cause = error.message().trim().replace('\n', ": ");
-    Some(format!("is not valid TOML at line {line}, column {column}: {cause}"))
+    Some(format!("{NOT_TOML} at line {line}, column {column}: {cause}"))
 }
 
 #[cfg(test)]

@@ -54,16 +54,16 @@ impl Checker<'_> {
         {
             self.add_error("vault.namespace", "must not be empty or contain control characters");
         }
-        if SecretPath::parse(&mount).is_err() {
-            self.add_error("vault.mount", "must be a path of letters, digits, `.`, `_`, `-`");
+        if let Err(what) = SecretPath::parse(&mount) {
+            self.add_error("vault.mount", what);
         }
         let address = match address {
             Some(address) => self.url("vault.address", &address).filter(|url| {
-                let has_version = url.path().trim_end_matches('/').ends_with("/v1");
-                if has_version {
-                    self.add_error("vault.address", "must not end in /v1, which leadsd adds");
+                let error = base_url_error(url);
+                if let Some(what) = error {
+                    self.add_error("vault.address", what);
                 }
-                !has_version
+                error.is_none()
             }),
             None => {
                 self.add_error("vault.address", "is required");
@@ -86,4 +86,22 @@ impl Checker<'_> {
             egress: egress.anonymous(),
         })
     }
+}
+
+/// Error of a URL that is not the base URL of Vault, but one of its API or of its web interface, as it is
+/// copied from a command or a browser; `None` for others.
+fn base_url_error(url: &url::Url) -> Option<&'static str> {
+    let mut segments: Vec<&str> = url.path_segments().map(Iterator::collect).unwrap_or_default();
+    while segments.last() == Some(&"") {
+        segments.pop();
+    }
+    let is_version = |segment: &&str| segment.eq_ignore_ascii_case("v1");
+    if segments.last().is_some_and(is_version) {
+        return Some("must not end in /v1, which leadsd adds");
+    }
+    if segments.iter().any(is_version) {
+        return Some("must be the base URL, without /v1 and what follows it, which leadsd adds");
+    }
+    let is_interface = segments.iter().any(|segment| segment.eq_ignore_ascii_case("ui"));
+    is_interface.then_some("must be the base URL, without /ui, which is the web interface")
 }

@@ -14,7 +14,7 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithTonicConfig as _};
-use opentelemetry_sdk::{Resource, resource::EnvResourceDetector};
+use opentelemetry_sdk::{Resource, resource::EnvResourceDetector, trace::SpanExporter as _};
 use tokio::time::Instant;
 use tonic::{
     Request, Status,
@@ -106,6 +106,14 @@ pub(super) fn exporter(
         Ok(request)
     };
     Ok(exporter.with_interceptor(add_headers).build()?)
+}
+
+/// Sends an export without spans to the collector, as the service sends its spans. The error is the text of
+/// the failure.
+pub async fn probe_collector(settings: &TraceSettings) -> Result<(), String> {
+    let Some(endpoint) = &settings.otlp_endpoint else { return Ok(()) };
+    let exporter = exporter(settings, endpoint).map_err(|error| error.to_string())?;
+    exporter.export(Vec::new()).await.map_err(|error| error.to_string())
 }
 
 /// Resource attributes of the process. The configured service name overrides the environment.

@@ -40,6 +40,7 @@ struct World {
     hubspot_url: String,
     /// Configuration keys by section.
     grpc: String,
+    admin: String,
     vault_keys: String,
     hubspot_keys: String,
     portal_keys: String,
@@ -79,6 +80,7 @@ impl World {
             folder: tempfile::tempdir().unwrap(),
             auth: String::new(),
             grpc: format!("listen = \"{FREE}\""),
+            admin: format!("listen = \"{FREE}\""),
             vault_keys: String::new(),
             hubspot_keys: String::new(),
             portal_keys: String::new(),
@@ -121,9 +123,11 @@ impl World {
 
     fn config(&self) -> PathBuf {
         let Self { vault_url, auth, hubspot_url, .. } = self;
-        let Self { grpc, vault_keys, hubspot_keys, portal_keys, sections, time_zone, .. } = self;
+        let Self {
+            grpc, admin, vault_keys, hubspot_keys, portal_keys, sections, time_zone, ..
+        } = self;
         let text = format!(
-            "[grpc]\n{grpc}\n[admin]\nlisten = \"{FREE}\"\n\
+            "[grpc]\n{grpc}\n[admin]\n{admin}\n\
              [vault]\naddress = \"{vault_url}\"\n{vault_keys}\n[vault.auth]\n{auth}\n\
              [hubspot]\nbase_url = \"{hubspot_url}\"\n{hubspot_keys}\n\
              [quota]\ntime_zone = \"{time_zone}\"\n\

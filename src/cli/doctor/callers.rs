@@ -18,12 +18,13 @@ use crate::{
     cli::remediation::{self, Remediation},
     config::{self, Config},
     grpc,
-    vault::AdminClient,
+    vault::{self, AdminClient},
 };
 use leadsd_base::{
     secret::Secret,
     time::{SystemClock, WallClock as _},
 };
+use leadsd_credentials::SecretPath;
 use leadsd_redis::RedisClient;
 
 /// Minimum remaining validity of the certificate; below it the check warns.
@@ -46,15 +47,24 @@ pub(super) async fn examine(
     if let Some(jwt) = &config.auth.jwt {
         report.check(Check::AuthJwks, None, jwks(jwt)).await;
     }
-    match (&config.auth.api_keys, vault_client, vault_failed) {
-        (Some(keys), Some(vault_client), _) => {
-            report.check(Check::AuthApiKeys, None, api_keys(config, keys, vault_client)).await;
+    for (check, key, secret) in [
+        (
+            Check::AuthApiKeys,
+            "auth.api_keys.secret",
+            config.auth.api_keys.as_ref().map(|keys| &keys.secret),
+        ),
+        (Check::AdminApiKeys, "admin.api_keys_secret", config.admin.api_keys.as_ref()),
+    ] {
+        match (secret, vault_client) {
+            (Some(secret), Some(vault_client)) => {
+                report.check(check, None, api_keys(config, key, secret, vault_client)).await;
+            }
+            (Some(_), None) => {
+                let because = CheckOutcome::Skipped(vault_failed.unwrap_or(Check::VaultLogin));
+                report.note(check, None, because, Duration::ZERO);
+            }
+            (None, _) => {}
         }
-        (Some(_), None, because) => {
-            let because = CheckOutcome::Skipped(because.unwrap_or(Check::VaultLogin));
-            report.note(Check::AuthApiKeys, None, because, Duration::ZERO);
-        }
-        (None, ..) => {}
     }
     if let Some(shared) = &config.quota.shared {
         report.check(Check::QuotaShared, None, redis(shared)).await;
@@ -173,23 +183,32 @@ async fn jwks(jwt: &config::Jwt) -> CheckResult<()> {
     }
 }
 
+/// Checks the hashes of API keys in the secret of a key of the configuration.
 async fn api_keys(
     config: &Config,
-    keys: &config::ApiKeys,
+    key: &str,
+    secret: &SecretPath,
     vault_client: &AdminClient,
 ) -> CheckResult<()> {
-    let location = vault_client.data_path(&keys.secret);
+    let location = vault_client.data_path(secret);
+    let api = || remediation::api_path(key, secret, &config.vault.mount, str::to_owned);
     let none = || {
+        if let Some(Remediation { cause, fix }) = api() {
+            return CheckResult::warn((), cause, fix);
+        }
         CheckResult::warn(
             (),
             format!("there are no API keys at {location}: every API key is rejected"),
             "store one: the caller's name as key, the SHA-256 of its API key in hex as value",
         )
     };
-    let stored = match vault_client.read(&keys.secret).await {
+    let stored = match vault_client.read(secret).await {
         Ok(Some(stored)) => stored,
         Ok(None) => return none(),
         Err(error) => {
+            if let (vault::Error::Denied, Some(api)) = (&error, api()) {
+                return CheckResult::fail(api);
+            }
             return CheckResult::fail(remediation::vault(&error, &config.vault, &location));
         }
     };

@@ -44,6 +44,7 @@ pub(super) enum Check {
     GrpcCallers,
     AuthJwks,
     AuthApiKeys,
+    AdminApiKeys,
     QuotaShared,
     TraceCollector,
     GrpcListen,
@@ -63,7 +64,7 @@ pub(super) enum Area {
 }
 
 /// Checks in execution order: name, area and meaning.
-const TABLE: [(Check, &str, Area, &str); 36] = [
+const TABLE: [(Check, &str, Area, &str); 37] = [
     (Check::Config, "config", Area::Config, "the configuration is valid"),
     (Check::VaultDns, "vault.dns", Area::Vault, "the host in `vault.address` resolves"),
     (Check::VaultTcp, "vault.tcp", Area::Vault, "Vault accepts TCP connections"),
@@ -192,6 +193,12 @@ const TABLE: [(Check, &str, Area, &str); 36] = [
         "the secret of `[auth.api_keys]` contains valid key hashes",
     ),
     (
+        Check::AdminApiKeys,
+        "admin.api_keys",
+        Area::Service,
+        "the secret of `admin.api_keys_secret` contains valid key hashes",
+    ),
+    (
         Check::QuotaShared,
         "quota.shared",
         Area::Service,
@@ -201,7 +208,7 @@ const TABLE: [(Check, &str, Area, &str); 36] = [
         Check::TraceCollector,
         "trace.collector",
         Area::Service,
-        "the collector of `trace.otlp_endpoint` accepts TCP connections",
+        "the collector of `trace.otlp_endpoint` accepts an export without spans",
     ),
     (
         Check::GrpcListen,

@@ -72,30 +72,17 @@ impl SecretLocation<'_> {
         if matches!(stored, Ok(Some(_))) {
             return None;
         }
-        let mount = &self.config.vault.mount;
-        let path = self.path.as_str();
-        let below = path.strip_prefix(mount.as_str()).and_then(|rest| rest.strip_prefix('/'));
-        let below = below.unwrap_or(path);
-        let plain = below.strip_prefix("data/").unwrap_or(below);
-        if plain == path {
-            return None;
-        }
-        let key = match self.config.portals.contains_key(&self.name) {
+        let is_configured = self.config.portals.contains_key(&self.name);
+        let key = match is_configured {
             true => format!("portals.{}.secret", self.name),
             false => "portal_discovery.path".to_owned(),
         };
-        let plain = match self.config.portals.contains_key(&self.name) {
-            true => plain,
-            false => plain.rsplit_once('/').map_or(plain, |(folder, _)| folder),
+        // The key of discovery is the folder of the secrets.
+        let shown = |plain: &str| match (is_configured, plain.rsplit_once('/')) {
+            (false, Some((folder, _))) => folder.to_owned(),
+            (true, _) | (false, None) => plain.to_owned(),
         };
-        Some(Remediation::new(
-            format!(
-                "{path} is a path of Vault's API: leadsd adds the mount {mount} and data/ itself, and \
-                 finds nothing at {}",
-                self.vault_client.data_path(&self.path)
-            ),
-            format!("set {key} to \"{plain}\""),
-        ))
+        remediation::api_path(&key, &self.path, &self.config.vault.mount, shown)
     }
 
     /// Checks that the policy allows what the service does with the secret.

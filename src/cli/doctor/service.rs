@@ -19,11 +19,15 @@ use super::{
     report::Report,
 };
 use crate::{
-    cli::remediation::{Peer, Remediation},
-    config::Config,
+    cli::{
+        health::is_leadsd,
+        remediation::{Peer, Remediation},
+    },
+    config::{Config, Grpc},
     grpc::check_unused,
+    telemetry::{TraceSettings, probe_collector},
 };
-use leadsd_base::net::{egress::Egress, listen_address::ListenAddress};
+use leadsd_base::net::listen_address::ListenAddress;
 
 /// Timeout for the response of a service that may run already.
 const LIVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,25 +38,39 @@ const MAX_LIVE: u64 = 4 * 1024;
 /// Runs the checks.
 pub(super) async fn examine(config: &Config, report: &mut Report) {
     if let Some(url) = &config.trace.otlp_endpoint {
-        let collector = collector(url, &config.trace.egress);
+        let collector = collector(url, &config.trace);
         report.check(Check::TraceCollector, None, collector).await;
     }
     // Beside a running service, such as in its pod, its ports are in use.
-    let is_running = is_live(&config.admin.listen).await;
-    for (check, key, address) in [
-        (Check::GrpcListen, "grpc.listen", &config.grpc.listen),
-        (Check::AdminListen, "admin.listen", &config.admin.listen),
+    let admin_runs = is_live(&config.admin.listen).await;
+    let grpc_runs = admin_runs && serves_leads(&config.grpc).await;
+    for (check, key, address, is_running) in [
+        (Check::GrpcListen, "grpc.listen", &config.grpc.listen, grpc_runs),
+        (Check::AdminListen, "admin.listen", &config.admin.listen, admin_runs),
     ] {
         report.check(check, None, listen(key, address, is_running)).await;
     }
 }
 
-/// Connects to the trace collector. A failure is a warning: calls do not depend on it.
-async fn collector(url: &Url, egress: &Egress) -> CheckResult<()> {
+/// Connects to the trace collector and sends an export without spans. A failure is a warning: calls do not
+/// depend on it.
+async fn collector(url: &Url, trace: &TraceSettings) -> CheckResult<()> {
+    let egress = &trace.egress;
     let resolved = resolve(Peer::Collector, url, egress).await;
-    let outcome = match resolved.value {
+    let connected = match resolved.value {
         Some(addresses) => connect(Peer::Collector, url, egress, &addresses).await.outcome,
         None => resolved.outcome,
+    };
+    let outcome = match (connected, probe_collector(trace)) {
+        (CheckOutcome::Ok(found), probe) => match probe.await {
+            Ok(()) => CheckOutcome::Ok(found),
+            Err(error) => CheckOutcome::fail(
+                format!("the trace collector at {url} does not accept spans: {error}"),
+                "name a collector for OTLP over gRPC in trace.otlp_endpoint, usually at port 4317 (4318 \
+                 is OTLP over HTTP), and check trace.ca_file and trace.headers_file",
+            ),
+        },
+        (failed, _) => failed,
     };
     match outcome {
         CheckOutcome::Fail(Remediation { cause, fix }) => {
@@ -122,9 +140,9 @@ fn host_and_port(address: &ListenAddress) -> Option<(String, u16)> {
     }
 }
 
-/// True if a leadsd responds at this admin address.
-async fn is_live(address: &ListenAddress) -> bool {
-    let Some((host, port)) = host_and_port(address) else { return false };
+/// Host and port at which this machine reaches a TCP address.
+fn local_host_and_port(address: &ListenAddress) -> Option<(String, u16)> {
+    let (host, port) = host_and_port(address)?;
     let host = if host == Ipv4Addr::UNSPECIFIED.to_string() {
         Ipv4Addr::LOCALHOST.to_string()
     } else if host == Ipv6Addr::UNSPECIFIED.to_string() {
@@ -132,6 +150,24 @@ async fn is_live(address: &ListenAddress) -> bool {
     } else {
         host
     };
+    Some((host, port))
+}
+
+/// True if a leadsd serves gRPC at the listen address. Where a client certificate is required, only leadsd
+/// can tell, and it is assumed to.
+async fn serves_leads(grpc: &Grpc) -> bool {
+    let address = match local_host_and_port(&grpc.listen) {
+        Some((host, port)) if host.contains(':') => format!("[{host}]:{port}"),
+        Some((host, port)) => format!("{host}:{port}"),
+        None => grpc.listen.to_string(),
+    };
+    let client_ca = grpc.tls.as_ref().and_then(|tls| tls.client_ca.as_ref());
+    client_ca.is_some_and(|ca| ca.required) || is_leadsd(address, grpc.tls.is_some()).await
+}
+
+/// True if a leadsd responds at this admin address.
+async fn is_live(address: &ListenAddress) -> bool {
+    let Some((host, port)) = local_host_and_port(address) else { return false };
     let exchange = async {
         let mut stream = TcpStream::connect((host.as_str(), port)).await?;
         // Any host of this machine is served.
@@ -171,6 +207,7 @@ mod tests {
         let (other, _task) = server("HTTP/1.1 200 OK\r\n\r\nhello\n").await;
         let (own, _own_task) = server("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nlive\n").await;
         assert!(is_live(&own).await && !is_live(&other).await);
+        assert!(!is_leadsd(other.to_string(), false).await, "HTTP/1.1 without gRPC");
         let outcome = listen("grpc.listen", &other, false).await.outcome;
         let CheckOutcome::Fail(Remediation { cause, fix }) = outcome else { panic!("{outcome:?}") };
         assert_eq!(cause, format!("another process listens on {other}"));

@@ -106,7 +106,7 @@ fn certificate_result<T>(
     let Some(expires) = expires else { return result };
     let left = expires.duration_since(now);
     let fix = "issue a new certificate, and write it and its key to vault.client_cert_file and \
-               vault.client_key_file; leadsd reads them within 30 seconds";
+               vault.client_key_file; leadsd reads them with its next request";
     if left.is_negative() {
         let cause =
             format!("the client certificate of vault.client_cert_file expired at {expires}");
@@ -150,10 +150,20 @@ fn health_result(health: Result<VaultHealth, Error>, config: &config::Vault) -> 
                  Vault: vault status",
             ))
         }
-        Err(error) => CheckResult::fail(Remediation::new(
-            format!("{} does not respond like a working Vault: {error}", config.address),
-            "check vault.address, and the state of Vault: vault status",
-        )),
+        Err(error) => {
+            let path = config.address.path();
+            let fix = match path {
+                "/" => "check vault.address, and the state of Vault: vault status".to_owned(),
+                path => format!(
+                    "remove {path} from vault.address, unless a proxy in front of Vault has this path; \
+                     leadsd adds the paths of the API"
+                ),
+            };
+            CheckResult::fail(Remediation::new(
+                format!("{} does not respond like a working Vault: {error}", config.address),
+                fix,
+            ))
+        }
     }
 }
 

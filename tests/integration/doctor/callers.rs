@@ -118,10 +118,39 @@ const SERVICE: &[Planted] = &[
     warns("an API key that is not hashed", "auth.api_keys", &["billing"], |world| {
         has_keys(world, Some(json!({"billing": "hush-a-key-in-the-clear", "shop": hash(1)})));
     }),
+    fails(
+        "API keys at a path of the API",
+        "auth.api_keys",
+        &["path of Vault's API", "set auth.api_keys.secret to \"leadsd/api-keys\""],
+        |world| {
+            has_keys(world, None);
+            let path = "secret = \"secret/data/leadsd/api-keys\"";
+            world.sections = world.sections.replace("secret = \"leadsd/api-keys\"", path);
+        },
+    ),
     fails("a policy without the API keys", "auth.api_keys", &["secret/data/leadsd"], |world| {
         has_keys(world, Some(json!({"shop": hash(1)})));
         world.allow(&POLICY);
     }),
+    warns(
+        "no keys of the admin port",
+        "admin.api_keys",
+        &["no API keys at secret/data/"],
+        |world| {
+            world.allow(&[POLICY[0], POLICY[1], ("secret/data/leadsd/", &["read"])]);
+            world.admin.push_str("\napi_keys_secret = \"leadsd/admin-keys\"");
+        },
+    ),
+    warns(
+        "a port that is not of OTLP over gRPC",
+        "trace.collector",
+        &["does not accept spans", "4317", "spans are dropped"],
+        |world| {
+            // The fake Vault speaks HTTP, as a collector does at port 4318.
+            let url = format!("http://{}", world.vault.address());
+            world.sections = format!("[trace]\notlp_endpoint = \"{url}\"");
+        },
+    ),
     warns(
         "a collector that is away",
         "trace.collector",

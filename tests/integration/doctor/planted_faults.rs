@@ -69,6 +69,47 @@ const VAULT: &[Planted] = &[
     fails("an address of the API", "config", &["vault.address", "must not end in /v1"], |world| {
         world.vault_url.push_str("/v1/");
     }),
+    fails(
+        "an address of the API with a path",
+        "config",
+        &["vault.address", "without /v1 and what follows it"],
+        |world| world.vault_url.push_str("/v1/secret/data/hubspot"),
+    ),
+    fails("an address of the interface", "config", &["vault.address", "without /ui"], |world| {
+        world.vault_url.push_str("/ui/");
+    }),
+    fails(
+        "an address with another path",
+        "vault.health",
+        &["does not respond like", "remove /vault from vault.address"],
+        |world| world.vault_url.push_str("/vault"),
+    ),
+    fails(
+        "a mount with a slash",
+        "config",
+        &["vault.mount", "not begin or end with `/`"],
+        |world| {
+            world.vault_keys = "mount = \"secret/\"".into();
+        },
+    ),
+    fails("a value where a section is", "config", &["grpc.tls: must be a table"], |world| {
+        world.grpc.push_str("\ntls = 1");
+    }),
+    fails(
+        "one port for both servers",
+        "config",
+        &["admin.listen", "another port than grpc.listen"],
+        |world| {
+            world.grpc = "listen = \"localhost:50051\"".into();
+            world.admin = "listen = \"127.0.0.1:50051\"".into();
+        },
+    ),
+    fails(
+        "a log filter without the service",
+        "config",
+        &["log.level", "no log level for leadsd"],
+        |world| world.sections = "[log]\nlevel = \"h2=debug\"".into(),
+    ),
     fails("a name without an address", "vault.dns", &["the name has no address"], |world| {
         world.vault_url = "http://vault.invalid:8200".into();
     }),
@@ -108,12 +149,12 @@ const VAULT: &[Planted] = &[
     fails(
         "a namespace that does not exist",
         "vault.login",
-        &["namespace nope", "vault.namespace"],
+        &["check that auth method and engine are in the namespace nope", "vault.namespace"],
         |world| {
             world.vault_keys = "namespace = \"nope\"".into();
         },
     ),
-    fails("no CA file", "vault.tls", &["/nonexistent/ca.pem"], |world| {
+    fails("no CA file", "vault.tls", &["/nonexistent/ca.pem", "does not exist"], |world| {
         world.vault_keys = "ca_file = \"/nonexistent/ca.pem\"".into();
     }),
     fails("a sealed Vault", "vault.health", &["sealed", "unseal"], |world| {
@@ -214,6 +255,22 @@ const VAULT: &[Planted] = &[
         &["path of Vault's API", "portals.default.secret to \"hubspot/default\""],
         |world| {
             world.portal_keys = "secret = \"secret/data/hubspot/default\"".into();
+        },
+    ),
+    fails(
+        "a path of the API's metadata",
+        "vault.policy",
+        &["path of Vault's API", "portals.default.secret to \"hubspot/default\""],
+        |world| {
+            world.portal_keys = "secret = \"secret/metadata/hubspot/default\"".into();
+        },
+    ),
+    fails(
+        "a path of a request",
+        "vault.policy",
+        &["path of Vault's API", "portals.default.secret to \"hubspot/default\""],
+        |world| {
+            world.portal_keys = "secret = \"v1/secret/data/hubspot/default\"".into();
         },
     ),
     fails(
@@ -452,7 +509,12 @@ async fn a_configuration_file_that_cannot_be_read_is_named() {
     let world = World::new().await;
     let folder = world.folder.path();
     let missing = folder.join("missing.toml");
-    for (file, cause) in [(missing.as_path(), "does not exist"), (folder, "is a directory")] {
+    let malformed = world.file("malformed.toml", "[vault");
+    for (file, cause) in [
+        (missing.as_path(), "does not exist"),
+        (folder, "is a directory"),
+        (malformed.as_path(), "not valid TOML at line 1"),
+    ] {
         let mut command = std::process::Command::new(crate::harness::LEADSD);
         command.args(["doctor", "--json", "--config"]).arg(file).env_clear();
         let output = command.output().unwrap();
@@ -462,7 +524,11 @@ async fn a_configuration_file_that_cannot_be_read_is_named() {
         let text = config["cause"].as_str().unwrap();
         assert!(text.contains(cause) && text.contains(file.to_str().unwrap()), "{text}");
         let fix = config["fix"].as_str().unwrap();
-        assert!(fix.contains("--config") && fix.contains("LEADSD_"), "{fix}");
+        let expected: &[&str] = match file == malformed {
+            true => &["correct the file"],
+            false => &["--config", "LEADSD_"],
+        };
+        assert!(expected.iter().all(|part| fix.contains(part)), "{fix}");
         assert_eq!(output.status.code(), Some(1));
     }
 }

@@ -75,6 +75,11 @@ impl Error {
             400 => Self::Invalid,
             403 => Self::Denied,
             404 => Self::NotFound,
+            // Vault redirects with 307 and 308 only.
+            301..=303 => Self::Unavailable(format!(
+                "a server in front of Vault redirects (HTTP status {status}), for example from http to \
+                 https; set vault.address to the URL that it redirects to"
+            )),
             412 => Self::Unavailable("replication lag (HTTP status 412)".to_owned()),
             429 => Self::Unavailable("throttling or standby (HTTP status 429)".to_owned()),
             472 | 473 => Self::Unavailable(format!("standby (HTTP status {status})")),

@@ -85,6 +85,12 @@ const VAULT: &[Planted] = &[
         |world| world.vault_url.push_str("/vault"),
     ),
     fails(
+        "a load balancer that redirects to https",
+        "vault.health",
+        &["redirects (HTTP status 301)", "set vault.address to the URL"],
+        |world| world.vault.fail(Some(Fault::Status(301))),
+    ),
+    fails(
         "a mount with a slash",
         "config",
         &["vault.mount", "not begin or end with `/`"],

@@ -180,6 +180,9 @@ async fn the_authority_may_be_absent_or_any_host_and_an_invalid_one_fails_only_i
         literal("a b"),
         literal("a:1:2"),
         literal("[::1"),
+        // Not UTF-8, and UTF-8 beyond ASCII.
+        vec![0x41, 2, 0xff, 0xfe],
+        vec![0x41, 3, b'a', 0xc3, 0xb4],
         vec![0x41, 0],
         vec![0x41, 0x80],
         coded_authority("a b"),

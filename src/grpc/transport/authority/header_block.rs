@@ -208,7 +208,13 @@ impl Text {
 impl Authority {
     /// Replaces the byte if it cannot follow what is before it. Commas separate addresses, `%` encodes a
     /// comma, and `/` is of the path of a Unix socket. `%` in brackets begins the zone of an address.
+    ///
+    /// Bytes beyond ASCII become spaces, which are not valid either: the HTTP/2 implementation closes the
+    /// connection for text that is not UTF-8, and rejects only the request for a space.
     fn step(mut self, byte: &mut u8) -> Self {
+        if !byte.is_ascii() {
+            *byte = b' ';
+        }
         match *byte {
             b'[' => self.in_brackets = true,
             b']' => self.in_brackets = false,

@@ -84,6 +84,21 @@ fn an_invalid_authority_becomes_a_valid_one_of_the_same_length() {
 }
 
 #[test]
+fn bytes_beyond_ascii_become_text_that_rejects_only_the_request() {
+    let of = |value: &[u8]| {
+        let length = u8::try_from(value.len()).unwrap();
+        frame(HEADERS, 4, &[&b"\x41"[..], &[length], value, b"\x86"].concat())
+    };
+    for (value, replaced) in [
+        (&b"\xff\xfe"[..], &b"  "[..]),
+        (b"h\xc3\xb4st:50051", b"h  st:50051"),
+        (b"a:1,b\xff:2", b"a:1-b--2"),
+    ] {
+        assert_becomes(&of(value), &of(replaced));
+    }
+}
+
+#[test]
 fn a_list_of_any_length_is_replaced() {
     for addresses in [7, 8, 9, 20, 120] {
         let list = vec!["127.0.0.1:50051"; addresses].join(",");

@@ -75,6 +75,20 @@ impl Checker<'_> {
         url
     }
 
+    /// Converts the base URL of HubSpot's API.
+    pub(super) fn hubspot_url(&mut self, key: &str, text: &str) -> Option<url::Url> {
+        let url = self.url(key, text)?;
+        let mut segments = url.path_segments().into_iter().flatten();
+        if segments.any(|segment| segment.eq_ignore_ascii_case("crm")) {
+            self.add_error(
+                key,
+                "must be the base URL, without /crm and what follows it, which leadsd adds",
+            );
+            return None;
+        }
+        Some(url)
+    }
+
     pub(super) fn number(
         &mut self,
         key: &str,

@@ -90,7 +90,7 @@ impl Checker<'_> {
             validate,
             batch_concurrency,
         } = raw;
-        let base_url = self.url("hubspot.base_url", base_url);
+        let base_url = self.hubspot_url("hubspot.base_url", base_url);
         let authorize_url = self.url("hubspot.authorize_url", authorize_url);
         let api_version = match api_version.as_str() {
             "2026-09" => Some(ApiVersion::V2026_09),

@@ -49,7 +49,8 @@ impl Loaded {
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigErrors> {
-        let mut figment = Figment::from(Toml::string(DEFAULTS));
+        let defaults = Figment::from(Toml::string(DEFAULTS));
+        let (mut figment, mut errors) = (defaults.clone(), Vec::new());
         if let Some(file) = file {
             if let Some(what) = file_error(file) {
                 let (key, origin) = (FILE_OPTION.to_owned(), file.display().to_string());
@@ -62,13 +63,13 @@ impl Loaded {
             // Kubernetes sets LEADSD_SERVICE_HOST, LEADSD_PORT and so on for a Service named leadsd, so
             // only names with a section are configuration.
             let Some(key) = name.strip_prefix("LEADSD_").filter(|key| key.contains("__")) else {
+                errors.extend(misspelt_variable(&name, &defaults));
                 variables.add(name, value);
                 continue;
             };
             let key = key.to_lowercase().replace("__", ".");
             figment = figment.merge(from_environment(&name, &key, &value));
         }
-        let mut errors = Vec::new();
         let raw = extract(&figment, &mut errors);
         let mut checker = Checker { figment: &figment, errors };
         let config = raw.clone().and_then(|raw| checker.config(raw, &variables));
@@ -144,6 +145,17 @@ fn without_password(line: &str) -> Cow<'_, str> {
         Some(at) => Cow::Owned(format!("{before}://[redacted]{}", &rest[at..])),
         None => Cow::Borrowed(line),
     }
+}
+
+/// Error of an environment variable with one underscore between section and key, which would be ignored.
+/// Required keys are missed anyway, so those with a default are enough.
+fn misspelt_variable(name: &str, defaults: &Figment) -> Option<ConfigError> {
+    let (section, rest) = name.strip_prefix("LEADSD_")?.split_once('_')?;
+    let key = format!("{section}.{rest}").to_lowercase();
+    // Variables of a Kubernetes Service, such as LEADSD_PORT_50051_TCP, are no keys.
+    defaults.find_value(&key).ok()?;
+    let what = format!("has two underscores in its variable: LEADSD_{section}__{rest}");
+    Some(ConfigError { key, origin: format!("{ENVIRONMENT}{name}"), what })
 }
 
 /// Creates a layer with one value, whose origin is the environment variable.

@@ -99,7 +99,7 @@ impl Checker<'_> {
             self.property(&format!("{key}.request_id_property"), request_id_property.as_deref());
             let default_properties = default_properties
                 .map(|names| self.default_properties(&format!("{key}.default_properties"), &names));
-            let base_url = base_url.map(|url| self.url(&format!("{key}.base_url"), &url));
+            let base_url = base_url.map(|url| self.hubspot_url(&format!("{key}.base_url"), &url));
             let validate =
                 validate.and_then(|mode| self.validation_mode(&format!("{key}.validate"), &mode));
             let zone = time_zone.map(|zone| self.zone(&format!("{key}.time_zone"), &zone));

@@ -210,6 +210,81 @@ breaker_max_wait = "2s"
 }
 
 #[test]
+fn urls_and_paths_of_an_api_are_errors() {
+    for (key, value, expected) in [
+        ("VAULT__ADDRESS", "https://vault.example/v1", "must not end in /v1, which leadsd adds"),
+        ("VAULT__ADDRESS", "https://vault.example/V1/", "must not end in /v1, which leadsd adds"),
+        (
+            "VAULT__ADDRESS",
+            "https://vault.example/v1/sys/health",
+            "must be the base URL, without /v1 and what follows it, which leadsd adds",
+        ),
+        (
+            "VAULT__ADDRESS",
+            "https://vault.example/ui/vault/secrets",
+            "must be the base URL, without /ui, which is the web interface",
+        ),
+        ("VAULT__MOUNT", "/secret", "must not begin or end with `/`, or contain `//`"),
+        ("VAULT__AUTH__MOUNT", "approle/", "must not begin or end with `/`, or contain `//`"),
+        ("VAULT__AUTH__MOUNT", "auth/approle", "must not begin with auth/, which leadsd adds"),
+        (
+            "HUBSPOT__BASE_URL",
+            "https://api.hubapi.com/crm/v3",
+            "must be the base URL, without /crm and what follows it, which leadsd adds",
+        ),
+        (
+            "PORTALS__DEFAULT__BASE_URL",
+            "https://api-eu1.hubapi.com/crm/objects/2026-09/leads",
+            "must be the base URL, without /crm and what follows it, which leadsd adds",
+        ),
+        ("ADMIN__LISTEN", "127.0.0.1:50051", "must have another port than grpc.listen"),
+        ("ADMIN__LISTEN", "localhost:50051", "must have another port than grpc.listen"),
+    ] {
+        let method = "\n[vault.auth]\nmethod = \"approle\"\nrole_id_file = \"/r\"\n";
+        let text =
+            GOOD.replace("[vault.auth]\nmethod = \"token_file\"\nfile = \"/vault/token\"", method);
+        let variable = format!("LEADSD_{key}");
+        let found = errors(&text, &[(variable.as_str(), value)]);
+        let key = key.to_lowercase().replace("__", ".");
+        assert_eq!(found, [format!("{key}: {expected}")], "{value}");
+    }
+    for (variable, value) in [
+        ("LEADSD_VAULT__ADDRESS", "https://proxy.example/vault"),
+        ("LEADSD_VAULT__ADDRESS", "https://vault.example/"),
+        ("LEADSD_HUBSPOT__BASE_URL", "https://proxy.example/hubspot"),
+        ("LEADSD_ADMIN__LISTEN", "127.0.0.1:0"),
+    ] {
+        assert!(load(GOOD, &[(variable, value)]).is_ok(), "{value}");
+    }
+}
+
+#[test]
+fn a_variable_with_one_underscore_after_the_section_is_an_error() {
+    for (name, key, right) in [
+        ("LEADSD_LOG_LEVEL", "log.level", "LEADSD_LOG__LEVEL"),
+        ("LEADSD_GRPC_MAX_IN_FLIGHT", "grpc.max_in_flight", "LEADSD_GRPC__MAX_IN_FLIGHT"),
+        ("LEADSD_VAULT_POLL_INTERVAL", "vault.poll_interval", "LEADSD_VAULT__POLL_INTERVAL"),
+    ] {
+        let error = load(GOOD, &[(name, "1")]).unwrap_err().to_string();
+        let expected = format!(
+            "{key}: has two underscores in its variable: {right} (from environment variable {name})"
+        );
+        assert_eq!(error, expected);
+    }
+    // As Kubernetes sets them for Services named leadsd and leadsd-grpc.
+    let services = [
+        ("LEADSD_PORT", "tcp://10.0.0.1:50051"),
+        ("LEADSD_PORT_50051_TCP_ADDR", "10.0.0.1"),
+        ("LEADSD_SERVICE_HOST", "10.0.0.1"),
+        ("LEADSD_SERVICE_PORT_GRPC", "50051"),
+        ("LEADSD_GRPC_PORT", "tcp://10.0.0.1:50051"),
+        ("LEADSD_GRPC_SERVICE_HOST", "10.0.0.1"),
+        ("LEADSD_ADMIN_PORT_9090_TCP", "tcp://10.0.0.1:9090"),
+    ];
+    assert!(load(GOOD, &services).is_ok());
+}
+
+#[test]
 fn missing_required_keys_are_errors() {
     let found = errors("", &[]);
     assert_eq!(

@@ -137,8 +137,10 @@ impl Checker<'_> {
             self.add_error("vault.client_cert_file", "is required for method cert");
         }
         let mount = raw.mount.clone().unwrap_or_else(|| name.clone());
-        if SecretPath::parse(&mount).is_err() {
-            self.add_error("vault.auth.mount", "must be a path of letters, digits, `.`, `_`, `-`");
+        if let Err(what) = SecretPath::parse(&mount) {
+            self.add_error("vault.auth.mount", what);
+        } else if mount.starts_with("auth/") {
+            self.add_error("vault.auth.mount", "must not begin with auth/, which leadsd adds");
         }
         if complete { build(&name, mount, raw) } else { None }
     }

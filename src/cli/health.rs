@@ -95,8 +95,8 @@ pub(super) struct Args {
     key_file: Option<PathBuf>,
 }
 
-/// Timeout without a flag.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Timeout for recognizing a leadsd, which may be busy.
+const RECOGNITION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Option with the address of the admin port.
 const ADMIN: &str = "--admin";
@@ -121,8 +121,8 @@ pub(super) enum Error {
 /// Cause of a failed health check.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Cause {
-    #[error("cannot load {0}: {1}")]
-    File(PathBuf, String),
+    #[error("cannot load {flag} {}: {what}", file.display())]
+    File { flag: &'static str, file: PathBuf, what: String },
     #[error("not an address: use {0}")]
     Address(&'static str),
     #[error("cannot connect: {0}")]
@@ -156,7 +156,7 @@ impl Cause {
     fn status(&self) -> &'static str {
         match self {
             Self::NotServing(status) => status,
-            Self::File(..)
+            Self::File { .. }
             | Self::Address(_)
             | Self::Connect(_)
             | Self::Status(_)
@@ -199,7 +199,7 @@ pub(super) async fn is_leadsd(address: String, tls: bool) -> bool {
         cert_file: None,
         key_file: None,
     };
-    let checked = timeout(DEFAULT_TIMEOUT, check(args)).await;
+    let checked = timeout(RECOGNITION_TIMEOUT, check(args)).await;
     matches!(checked, Ok(Ok(()) | Err(Cause::NotServing(_))))
 }
 

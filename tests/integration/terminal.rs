@@ -82,6 +82,8 @@ fn health_names_the_option_and_the_address_of_each_failure() {
             assert!(code == Some(1) && said.starts_with(&expected), "{said}");
         }
     }
+    let (_, error) = said(&["health", "--address", &closed, "--tls", "--ca-file", "/nowhere.pem"]);
+    assert!(error.contains(": cannot load --ca-file /nowhere.pem: "), "{error}");
     let (_, said) = said(&["health", "--admin", "unix:/run/leadsd.sock"]);
     assert_eq!(said, "leadsd: --admin unix:/run/leadsd.sock: not an address: use HOST:PORT\n");
 }

@@ -155,10 +155,10 @@ impl Connection {
 
 /// Error of a Unix socket.
 fn socket_error(error: &io::Error) -> ConnectError {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => ConnectError::Refused,
-        _ => ConnectError::Io(file_error::describe(error)),
+    if error.kind() == io::ErrorKind::ConnectionRefused {
+        return ConnectError::Refused;
     }
+    ConnectError::Io(file_error::describe(error))
 }
 
 /// TLS client, and the name that it verifies.

@@ -1,6 +1,9 @@
 //! TLS of a health check: the certificate of the service is verified only with a file of CAs.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -27,18 +30,18 @@ pub(super) fn tls_config(
     let builder = match ca_file {
         Some(file) => {
             let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(certificates(&file)?);
+            roots.add_parsable_certificates(certificates("--ca-file", &file)?);
             builder.with_root_certificates(roots)
         }
         None => builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny(provider))),
     };
     let mut config = match identity {
         Some((cert_file, key_file)) => {
-            let key = PrivateKeyDer::from_pem_file(&key_file)
-                .map_err(|error| Cause::File(key_file.clone(), error.to_string()))?;
-            builder
-                .with_client_auth_cert(certificates(&cert_file)?, key)
-                .map_err(|error| Cause::File(key_file, error.to_string()))?
+            let bad = |what| Cause::File { flag: "--key-file", file: key_file.clone(), what };
+            let key = PrivateKeyDer::from_pem_file(&key_file);
+            let key = key.map_err(|error| bad(error.to_string()))?;
+            let chain = certificates("--cert-file", &cert_file)?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| bad(error.to_string()))?
         }
         None => builder.with_no_client_auth(),
     };
@@ -46,8 +49,8 @@ pub(super) fn tls_config(
     Ok(config)
 }
 
-fn certificates(file: &PathBuf) -> Result<Vec<CertificateDer<'static>>, Cause> {
-    let bad = |why: String| Cause::File(file.clone(), why);
+fn certificates(flag: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, Cause> {
+    let bad = |what: String| Cause::File { flag, file: file.to_owned(), what };
     let all: Result<Vec<_>, _> =
         CertificateDer::pem_file_iter(file).map_err(|error| bad(error.to_string()))?.collect();
     let all = all.map_err(|error| bad(error.to_string()))?;

@@ -73,5 +73,5 @@ impl ReplacePolicy {
 
 fn duration(text: &str) -> Result<Duration, String> {
     let known = config::duration(text).filter(|wait| !wait.is_zero());
-    known.ok_or_else(|| "must be a whole number with a unit: ms, s, m or h".to_owned())
+    known.ok_or_else(|| "must be a whole number above 0 with a unit: ms, s, m or h".to_owned())
 }

@@ -265,7 +265,7 @@ async fn rows_without_trace_ids_share_batches_whatever_their_values_are() {
         assert_eq!(lead(result).properties["hs_lead_name"], own, "{key}");
     }
     assert_eq!(results.len(), ROWS);
-    // Each kind of value has batches of its own, after batches of one in each of the first that are sent together.
+    // Each kind of value has separate batches. The first that are sent together begin with batches of one.
     assert!(calls * 100 <= ROWS * 8, "{calls} calls for {ROWS} rows");
 }
 

@@ -136,6 +136,7 @@ async fn prepare(args: Args) -> Result<(Export, Source), Stopped> {
         associations: state.selection.associations.clone(),
         resume_token: state.resume_token.clone(),
         typed: format == Format::Parquet,
+        display: false,
     };
     let has_begun = state.bytes > 0;
     let mut types = ColumnTypes::new();
@@ -258,7 +259,8 @@ impl Export {
     }
 
     fn write(&mut self, message: pb::ExportLeadsResponse) -> Result<(), Stopped> {
-        let pb::ExportLeadsResponse { leads, resume_token, progress, complete } = message;
+        let pb::ExportLeadsResponse { leads, resume_token, progress, complete, labels_error: _ } =
+            message;
         let rows = match &mut self.rows {
             Some(rows) => rows,
             None if leads.is_empty() && !complete => return Ok(()),

@@ -15,10 +15,10 @@ use tonic::Status;
 use super::{
     convert::{PropertyForm, ResponseFit},
     middleware::call_context::AuthorizedCall,
-    pb,
+    pb, status,
     transport::{admission::ExportSlot, call_state::CallState},
 };
-use crate::leads::{CallContext, Error, Export, ExportMessage, Service};
+use crate::leads::{CallContext, DisplayLabels, Error, Export, ExportMessage, Lead, Service};
 
 /// Messages of one call of ExportLeads.
 pub(crate) type ExportStream =
@@ -32,48 +32,83 @@ struct ExportState {
     /// Time at which the stream ends, so that a client with this deadline receives its last message.
     until: Instant,
     max_response_bytes: usize,
-    types: Option<TypeLookup>,
+    types: Option<SchemaLookup>,
+    labels: Option<SchemaLookup>,
     is_ended: bool,
     _slot: ExportSlot,
 }
 
-/// Lookup of the types of properties.
-struct TypeLookup {
+/// Lookup in the copy of the schema: of the types of properties, or of labels.
+struct SchemaLookup {
     service: Service,
     context: CallContext,
 }
 
-/// Starts the stream of a call. `start` creates the export. `types` has the types of properties if the leads
-/// have typed values.
+/// Parts of the leads that come from the copy of the schema.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SchemaParts {
+    /// True if the values have types.
+    pub(crate) typed: bool,
+    /// True if there are labels beside ids.
+    pub(crate) display: bool,
+}
+
+/// Starts the stream of a call. `start` creates the export.
 pub(crate) fn start(
     call: AuthorizedCall,
     max_response_bytes: usize,
-    types: Option<Service>,
+    service: &Service,
+    parts: SchemaParts,
     start: impl FnOnce(CallContext) -> Result<Export, Error>,
 ) -> Result<ExportStream, Error> {
     let AuthorizedCall { context, state: call } = call;
     let until = context.ending_early().deadline;
     let _slot = call.guard.start_export()?;
-    let types = types.map(|service| TypeLookup { service, context: context.clone() });
+    let lookup =
+        |is_wanted: bool| is_wanted.then(|| SchemaLookup::new(service.clone(), context.clone()));
+    let (types, labels) = (lookup(parts.typed), lookup(parts.display));
     let export = start(context)?;
     call.send_deadline.start_for_each_message();
     let closing = call.connection.closing.clone();
     let is_ended = false;
-    let state =
-        ExportState { export, call, closing, until, max_response_bytes, types, is_ended, _slot };
+    let state = ExportState {
+        export,
+        call,
+        closing,
+        until,
+        max_response_bytes,
+        types,
+        labels,
+        is_ended,
+        _slot,
+    };
     Ok(Box::pin(stream::unfold(state, ExportState::next)))
 }
 
 /// The next message of an export, and the form of its properties. Cancel-safe.
 async fn next_message(
     export: &mut Export,
-    types: Option<&TypeLookup>,
+    types: Option<&SchemaLookup>,
     form: &mut PropertyForm,
 ) -> Option<Result<ExportMessage, Error>> {
-    if let Some(TypeLookup { service, context }) = types {
+    if let Some(SchemaLookup { service, context }) = types {
         *form = PropertyForm::Typed(service.property_types(context).await);
     }
     export.next().await
+}
+
+/// Labels for the leads of a message; `None` if they are not wanted.
+async fn labels_of(lookup: Option<&SchemaLookup>, leads: &[Lead]) -> Option<DisplayLabels> {
+    let SchemaLookup { service, context } = lookup.filter(|_| !leads.is_empty())?;
+    Some(service.labels(context, leads.iter()).await)
+}
+
+// === impl SchemaLookup ===
+
+impl SchemaLookup {
+    fn new(service: Service, context: CallContext) -> Self {
+        Self { service, context }
+    }
 }
 
 // === impl ExportState ===
@@ -92,7 +127,12 @@ impl ExportState {
             message = next_message(&mut self.export, self.types.as_ref(), &mut form) => message,
         };
         let message = match message? {
-            Ok(message) => self.build(message, form),
+            Ok(message) => {
+                // Read here, where the message is not lost if it takes long: three seconds at most, and not
+                // beyond the end of the stream.
+                let labels = labels_of(self.labels.as_ref(), &message.leads).await;
+                self.build(message, form, labels.as_ref())
+            }
             Err(error) => Err(error),
         };
         let message = message.map_err(|error| {
@@ -107,10 +147,21 @@ impl ExportState {
         &self,
         message: ExportMessage,
         form: PropertyForm,
+        labels: Option<&DisplayLabels>,
     ) -> Result<pb::ExportLeadsResponse, Error> {
-        let ExportMessage { leads, resume_token, exported, total, remaining, complete } = message;
+        let ExportMessage { mut leads, resume_token, exported, total, remaining, complete } =
+            message;
         let mut fit = ResponseFit::new(Arc::clone(&self.call), self.max_response_bytes);
         fit.set_form(form);
+        let mut labels_error = None;
+        if let Some(labels) = labels {
+            leads.iter_mut().for_each(|lead| labels.add(lead));
+            labels_error = labels.error().map(status::for_item_short);
+            if let Err(error) = fit.fits_message(&leads, resume_token.len()) {
+                leads.iter_mut().for_each(|lead| lead.labels.clear());
+                labels_error = Some(status::for_item_short(&error));
+            }
+        }
         let remaining_time = remaining.and_then(|time| PbDuration::try_from(time).ok());
         let count = |number| i64::try_from(number).unwrap_or(i64::MAX);
         let progress = pb::ExportProgress {
@@ -123,6 +174,7 @@ impl ExportState {
             resume_token,
             progress: Some(progress),
             complete,
+            labels_error,
         })
     }
 }

@@ -3,11 +3,11 @@
 //! With `validate_only`, a write ends before its task begins.
 
 mod associations;
+mod batch_writes;
 mod ids;
 mod reads;
 mod streams;
 mod typed;
-mod validation;
 
 use std::{future::ready, iter::repeat_n, sync::Arc};
 
@@ -24,13 +24,13 @@ use self::{
     typed::read,
 };
 use super::{
-    convert::{self, InputField, ResponseFit, trace_ids},
+    convert::{self, InputField, ResponseFit},
     export_stream::ExportStream,
     import_stream::ImportStream,
     middleware::call_context::AuthorizedCall,
     pb,
 };
-use crate::leads::{AssociationAction, CallContext, Error, LeadId, Service, Validated};
+use crate::leads::{AssociationAction, CallContext, Error, Service, Validated};
 
 /// Handler of LeadsService over the use cases of the domain.
 #[derive(Debug, Clone)]
@@ -111,14 +111,15 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::CreateLeadRequest>,
     ) -> Result<Response<pb::CreateLeadResponse>, Status> {
         self.run_write(request, |call, message, mut fit| async move {
-            let validate_only = message.validate_only;
+            let (validate_only, display) = (message.validate_only, message.display);
             let (create, request_id) = convert::create(message)?;
             if validate_only {
                 self.service.validate_one(&call, Validated::Create(create)).await?;
                 return Ok(pb::CreateLeadResponse::default());
             }
             let lead = self.service.create(&call, request_id, create).await?;
-            Ok(pb::CreateLeadResponse { lead: Some(fit.written_lead(lead)) })
+            let (lead, labels_error) = displayed(&self.service, &call, display, lead).await;
+            Ok(pb::CreateLeadResponse { lead: Some(fit.written_lead(lead)), labels_error })
         })
         .await
     }
@@ -128,7 +129,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::UpdateLeadRequest>,
     ) -> Result<Response<pb::UpdateLeadResponse>, Status> {
         self.run_write(request, |call, message, mut fit| async move {
-            let validate_only = message.validate_only;
+            let (validate_only, display) = (message.validate_only, message.display);
             let (update, request_id) = convert::update(message)?;
             if validate_only {
                 self.service.validate_one(&call, Validated::Update(update)).await?;
@@ -136,7 +137,8 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
             }
             let id = update.input.id.clone();
             let lead = with_id(self.service.update(&call, request_id, update).await, &id)?;
-            Ok(pb::UpdateLeadResponse { lead: Some(fit.written_lead(lead)) })
+            let (lead, labels_error) = displayed(&self.service, &call, display, lead).await;
+            Ok(pb::UpdateLeadResponse { lead: Some(fit.written_lead(lead)), labels_error })
         })
         .await
     }
@@ -161,7 +163,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         request: Request<pb::UpsertLeadRequest>,
     ) -> Result<Response<pb::UpsertLeadResponse>, Status> {
         self.run_write(request, |call, message, mut fit| async move {
-            let validate_only = message.validate_only;
+            let (validate_only, display) = (message.validate_only, message.display);
             let (upsert, request_id) = convert::upsert(message)?;
             if validate_only {
                 self.service.validate_one(&call, Validated::Upserts(vec![upsert])).await?;
@@ -169,10 +171,12 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
             }
             let id = upsert.input.input.id.clone();
             let done = with_id(self.service.upsert(&call, request_id, upsert).await, &id)?;
+            let (lead, labels_error) = displayed(&self.service, &call, display, done.lead).await;
             Ok(pb::UpsertLeadResponse {
-                lead: Some(fit.written_lead(done.lead)),
+                lead: Some(fit.written_lead(lead)),
                 created: done.created == Some(true),
                 created_unknown: done.created.is_none(),
+                labels_error,
             })
         })
         .await
@@ -261,84 +265,21 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::BatchCreateLeadsRequest>,
     ) -> Result<Response<pb::BatchCreateLeadsResponse>, Status> {
-        self.run(request, |call, message, mut fit| async move {
-            let validate_only = message.validate_only;
-            let (mut inputs, request_id) = convert::batch_create(message, self.max_batch_inputs)?;
-            let traces = trace_ids(&inputs);
-            fit.reserve(InputField::Inputs.name(), traces.iter().map(String::as_str))?;
-            let valid = inputs.take_valid();
-            if validate_only {
-                let writes = Validated::Creates(valid);
-                let results = self.validated_writes(&call, fit, inputs, traces, writes).await?;
-                return Ok(pb::BatchCreateLeadsResponse { results });
-            }
-            let results = match valid.is_empty() {
-                true => Vec::new(),
-                false => self.service.batch_create(&call, request_id, valid).await?,
-            };
-            let results = inputs.merge(results).zip(traces);
-            let results = results.map(|(result, id)| fit.write_result(result, id)).collect();
-            Ok(pb::BatchCreateLeadsResponse { results })
-        })
-        .await
+        self.run(request, |call, message, fit| self.batch_create(call, message, fit)).await
     }
 
     async fn batch_update_leads(
         &self,
         request: Request<pb::BatchUpdateLeadsRequest>,
     ) -> Result<Response<pb::BatchUpdateLeadsResponse>, Status> {
-        self.run(request, |call, message, mut fit| async move {
-            let validate_only = message.validate_only;
-            let (mut inputs, request_id) = convert::batch_update(message, self.max_batch_inputs)?;
-            let traces = trace_ids(&inputs);
-            fit.reserve(InputField::Inputs.name(), traces.iter().map(String::as_str))?;
-            let valid = inputs.take_valid();
-            if validate_only {
-                let writes = Validated::Updates(valid);
-                let results = self.validated_writes(&call, fit, inputs, traces, writes).await?;
-                return Ok(pb::BatchUpdateLeadsResponse { results });
-            }
-            let ids: Vec<LeadId> = valid.iter().map(|own| own.input.input.id.clone()).collect();
-            let results = match valid.is_empty() {
-                true => Vec::new(),
-                false => self.service.batch_update(&call, request_id, valid).await?,
-            };
-            let results = results.into_iter().zip(&ids).map(|(result, id)| with_id(result, id));
-            let results = inputs.merge(results).zip(traces);
-            let results = results.map(|(result, id)| fit.write_result(result, id)).collect();
-            Ok(pb::BatchUpdateLeadsResponse { results })
-        })
-        .await
+        self.run(request, |call, message, fit| self.batch_update(call, message, fit)).await
     }
 
     async fn batch_upsert_leads(
         &self,
         request: Request<pb::BatchUpsertLeadsRequest>,
     ) -> Result<Response<pb::BatchUpsertLeadsResponse>, Status> {
-        self.run(request, |call, message, mut fit| async move {
-            let validate_only = message.validate_only;
-            let (mut inputs, request_id) = convert::batch_upsert(message, self.max_batch_inputs)?;
-            let traces = trace_ids(&inputs);
-            fit.reserve(InputField::Inputs.name(), traces.iter().map(String::as_str))?;
-            let valid = inputs.take_valid();
-            if validate_only {
-                let results = self.service.validate(&call, Validated::Upserts(valid)).await?;
-                let results = inputs.merge(results).zip(traces);
-                let results =
-                    results.map(|(result, id)| fit.validated_upsert(result, id)).collect();
-                return Ok(pb::BatchUpsertLeadsResponse { results });
-            }
-            let ids: Vec<LeadId> = valid.iter().map(|own| own.input.input.id.clone()).collect();
-            let results = match valid.is_empty() {
-                true => Vec::new(),
-                false => self.service.batch_upsert(&call, request_id, valid).await?,
-            };
-            let results = results.into_iter().zip(&ids).map(|(result, id)| with_id(result, id));
-            let results = inputs.merge(results).zip(traces);
-            let results = results.map(|(result, id)| fit.upsert_result(result, id)).collect();
-            Ok(pb::BatchUpsertLeadsResponse { results })
-        })
-        .await
+        self.run(request, |call, message, fit| self.batch_upsert(call, message, fit)).await
     }
 
     async fn batch_archive_leads(

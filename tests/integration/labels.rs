@@ -1,5 +1,7 @@
 //! Labels in place of ids, over real sockets.
 
+mod display;
+
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;

@@ -32,6 +32,9 @@ const RESERVED: usize = 168;
 /// Memory of an error in a message besides its encoded bytes.
 const ERROR_OVERHEAD: usize = 512;
 
+/// Encoded size of a message of an export without its leads and its token, at most.
+const MESSAGE_OVERHEAD: usize = 1_024;
+
 /// Encoded size of the field `total` and of the lengths around a page, at most.
 const PAGE_OVERHEAD: usize = 32;
 
@@ -124,6 +127,21 @@ impl ResponseFit {
         let token = tokens.next_token(next.as_ref(), leads.len())?;
         self.admit_page(&leads, token.as_deref())?;
         Ok(response::search_response(leads, token, total, &self.form))
+    }
+
+    /// Errors if a message with these leads and a token of this length may exceed the limit of a response.
+    pub(crate) fn fits_message(&self, leads: &[Lead], token: usize) -> Result<(), Error> {
+        let own: usize = leads.iter().map(|lead| field(lead_size_in(lead, &self.form))).sum();
+        let size = own + token + MESSAGE_OVERHEAD;
+        let limit = self.limit.max_bytes;
+        if size <= limit {
+            return Ok(());
+        }
+        let text = format!(
+            "the leads with their labels are too large for a message ({size} bytes, limit {limit} bytes); \
+             select fewer properties, or raise grpc.max_response_size"
+        );
+        Err(Error::new(Reason::ResponseTooLarge, text))
     }
 
     /// Builds the leads of a message of an export, which its sender has divided by size.

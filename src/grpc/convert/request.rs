@@ -118,6 +118,7 @@ pub(crate) fn export(request: pb::ExportLeadsRequest) -> Result<(ExportLeads, St
         associations,
         resume_token,
         typed: _,
+        display: _,
     } = request;
     let mut faults = FieldFaults::default();
     faults.query(&query);

@@ -51,6 +51,7 @@ pub(crate) fn create(
         validate_only: _,
         labels,
         typed_properties,
+        display: _,
     } = request;
     let input = pb::LeadCreate {
         properties,
@@ -76,6 +77,7 @@ pub(crate) fn update(
         validate_only: _,
         labels,
         typed_properties,
+        display: _,
     } = request;
     let input = pb::LeadUpdate {
         id,
@@ -103,6 +105,7 @@ pub(crate) fn upsert(
         validate_only: _,
         labels,
         typed_properties,
+        display: _,
     } = request;
     let input = pb::LeadUpsert {
         id,
@@ -137,7 +140,7 @@ pub(crate) fn batch_create(
     request: pb::BatchCreateLeadsRequest,
     cap: usize,
 ) -> Result<BatchWrite<CreateLead>, Error> {
-    let pb::BatchCreateLeadsRequest { inputs, request_id, validate_only: _ } = request;
+    let pb::BatchCreateLeadsRequest { inputs, request_id, validate_only: _, display: _ } = request;
     batch(inputs, &request_id, cap)
 }
 
@@ -145,7 +148,7 @@ pub(crate) fn batch_update(
     request: pb::BatchUpdateLeadsRequest,
     cap: usize,
 ) -> Result<BatchWrite<UpdateLead>, Error> {
-    let pb::BatchUpdateLeadsRequest { inputs, request_id, validate_only: _ } = request;
+    let pb::BatchUpdateLeadsRequest { inputs, request_id, validate_only: _, display: _ } = request;
     batch(inputs, &request_id, cap)
 }
 
@@ -153,7 +156,7 @@ pub(crate) fn batch_upsert(
     request: pb::BatchUpsertLeadsRequest,
     cap: usize,
 ) -> Result<BatchWrite<UpsertLead>, Error> {
-    let pb::BatchUpsertLeadsRequest { inputs, request_id, validate_only: _ } = request;
+    let pb::BatchUpsertLeadsRequest { inputs, request_id, validate_only: _, display: _ } = request;
     batch(inputs, &request_id, cap)
 }
 

@@ -1,4 +1,4 @@
-//! Reads with labels beside ids, and reads of many leads.
+//! Labels beside ids in leads of responses, and reads of many leads.
 
 use std::{iter::repeat_n, sync::Arc};
 
@@ -13,6 +13,9 @@ use crate::{
 
 /// Error because of which labels are missing.
 type LabelsError = Option<tonic_types::Status>;
+
+/// Labels for the leads of a batch; none if `display` is false.
+pub(super) struct BatchLabels(Option<DisplayLabels>);
 
 /// Adds labels to a lead if `display` is true.
 pub(super) async fn displayed(
@@ -59,8 +62,45 @@ pub(super) async fn display_list(
     (Arc::new(page), error)
 }
 
+/// The error because of which labels are missing, for a response.
 fn error(labels: &DisplayLabels) -> LabelsError {
     labels.error().map(status::for_item_short)
+}
+
+// === impl BatchLabels ===
+
+impl BatchLabels {
+    /// Reads the labels of these leads if `display` is true.
+    pub(super) async fn read(
+        service: &Service,
+        call: &CallContext,
+        display: bool,
+        leads: impl Iterator<Item = &Lead>,
+    ) -> Self {
+        match display {
+            true => Self(Some(Box::pin(service.labels(call, leads)).await)),
+            false => Self(None),
+        }
+    }
+
+    /// Adds labels to a lead. One lead at a time: equal ids share a lead, and each copy is charged with the
+    /// response.
+    pub(super) fn add(&self, lead: Arc<Lead>) -> Arc<Lead> {
+        match &self.0 {
+            Some(labels) => labels.add_to(lead),
+            None => lead,
+        }
+    }
+
+    /// Adds labels to the lead of a result.
+    pub(super) fn add_to(&self, result: Result<Arc<Lead>, Error>) -> Result<Arc<Lead>, Error> {
+        result.map(|lead| self.add(lead))
+    }
+
+    /// The error because of which labels are missing.
+    pub(super) fn error(&self) -> LabelsError {
+        self.0.as_ref().and_then(error)
+    }
 }
 
 // === impl LeadsHandler ===
@@ -80,22 +120,11 @@ impl LeadsHandler {
             true => Vec::new(),
             false => read(service, &call, typed, &mut fit, service.batch_get(&call, batch)).await?,
         };
-        let labels = match display {
-            true => {
-                let leads = results.iter().flatten().map(|lead| &**lead);
-                Some(Box::pin(service.labels(&call, leads)).await)
-            }
-            false => None,
-        };
-        let labels_error = labels.as_ref().and_then(error);
-        // One lead at a time: equal ids share a lead, and each copy is charged with the response.
-        let displayed = |lead| match &labels {
-            Some(labels) => labels.add_to(lead),
-            None => lead,
-        };
+        let leads = results.iter().flatten().map(|lead| &**lead);
+        let labels = BatchLabels::read(service, &call, display, leads).await;
         let results = results.into_iter().zip(&ids).map(|(result, id)| with_id(result, id));
-        let results = inputs.merge(results.map(|result| result.map(displayed)));
+        let results = inputs.merge(results.map(|result| labels.add_to(result)));
         let results = results.map(|result| fit.read_result(result)).collect();
-        Ok(pb::BatchGetLeadsResponse { results, labels_error })
+        Ok(pb::BatchGetLeadsResponse { results, labels_error: labels.error() })
     }
 }

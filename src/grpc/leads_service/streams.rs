@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::LeadsHandler;
 use crate::grpc::{
     convert,
-    export_stream::{self, ExportStream},
+    export_stream::{self, ExportStream, SchemaParts},
     import_stream::{self, ImportStream},
     middleware::call_context::AuthorizedCall,
     pb,
@@ -23,10 +23,10 @@ impl LeadsHandler {
     ) -> Result<Response<ExportStream>, Status> {
         let (call, message) = AuthorizedCall::take_from(request)?;
         let state = Arc::clone(&call.state);
-        let types = message.typed.then(|| self.service.clone());
+        let parts = SchemaParts { typed: message.typed, display: message.display };
         let stream = convert::export(message).and_then(|(export, token)| {
             let start = |context| self.service.export(context, export, &token);
-            export_stream::start(call, self.max_response_bytes, types, start)
+            export_stream::start(call, self.max_response_bytes, &self.service, parts, start)
         });
         stream.map(Response::new).map_err(|error| state.fail(error))
     }

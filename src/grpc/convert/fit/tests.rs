@@ -197,7 +197,7 @@ proptest! {
                 (outcome, _) => prop_assert!(false, "another outcome: {outcome:?}"),
             }
         }
-        let size = pb::BatchUpsertLeadsResponse { results: built }.encoded_len();
+        let size = pb::BatchUpsertLeadsResponse { results: built, labels_error: None }.encoded_len();
         prop_assert!(size <= max_bytes, "{} of {}", size, max_bytes);
     }
 }
@@ -278,4 +278,30 @@ async fn without_memory_a_read_is_rejected_and_a_write_keeps_its_id() {
     let first = PagePosition::first(Fingerprint::new(&"list"));
     let error = fit(1 << 20, 1_000).list(Arc::new(page), &first).unwrap_err();
     assert_eq!(error.reason(), Reason::Overloaded);
+}
+
+#[test]
+fn a_message_of_an_export_that_is_too_large_with_its_labels_is_noticed() {
+    let lead = |label: usize| {
+        let labels = BTreeMap::from([("notes".to_owned(), "x".repeat(label))]);
+        Lead { labels, ..Arc::unwrap_or_clone(lead_with(1_000)) }
+    };
+    for (labels, max_bytes, fits) in
+        [(10, 8_192, true), (3_000, 8_192, false), (3_000, 16_384, true)]
+    {
+        let leads = [lead(labels), lead(labels)];
+        let token = "t".repeat(60);
+        let found = fit(max_bytes, 1 << 20).fits_message(&leads, token.len());
+        assert_eq!(found.is_ok(), fits, "{labels} {max_bytes}");
+        if let Err(error) = found {
+            assert_eq!(error.reason(), Reason::ResponseTooLarge);
+        }
+        // What fits by this reckoning fits when it is built.
+        let message = pb::ExportLeadsResponse {
+            leads: fit(max_bytes, 1 << 20).exported(leads.to_vec()).unwrap(),
+            resume_token: token,
+            ..Default::default()
+        };
+        assert!(!fits || message.encoded_len() <= max_bytes);
+    }
 }

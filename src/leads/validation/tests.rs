@@ -1,5 +1,7 @@
 //! Tables of writes that HubSpot refuses, and properties of those that it accepts.
 
+mod recorded;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use leadsd_base::time::Timestamp;
@@ -118,8 +120,8 @@ fn violations(
     found.into_iter().map(show).collect()
 }
 
-/// Values that HubSpot refuses, by its documented error codes: PROPERTY_DOESNT_EXIST, READ_ONLY_VALUE,
-/// INVALID_OPTION, INVALID_LONG and INVALID_INTEGER, INVALID_BOOLEAN, and INVALID_DATE.
+/// Values made for the documented error codes of HubSpot: PROPERTY_DOESNT_EXIST, READ_ONLY_VALUE, INVALID_OPTION,
+/// INVALID_LONG and INVALID_INTEGER, INVALID_BOOLEAN, and INVALID_DATE. `recorded` has the recorded refusals.
 const REFUSED: &[(&str, &str, Kind)] = &[
     ("hs_lead_nme", "Jane", Kind::UnknownProperty),
     ("HS_LEAD_NAME", "Jane", Kind::UnknownProperty),

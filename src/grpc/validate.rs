@@ -206,7 +206,7 @@ impl FieldFaults {
         association: &pb::Association,
         labels: &mut Vec<AssociationLabel>,
     ) -> Option<Association> {
-        let to_id = self.lead_id(IdPlace::Body, &format!("{field}.to_id"), &association.to_id);
+        let to_id = self.record_id(&format!("{field}.to_id"), &association.to_id);
         let pb::Association { type_labels, object_type, .. } = association;
         if association.types.is_empty() && type_labels.is_empty() {
             self.add(format!("{field}.types"), "must not be empty");

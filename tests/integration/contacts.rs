@@ -144,6 +144,7 @@ async fn invalid_references_are_rejected_without_a_call() {
         (create("a", by_email("ada\u{200b}@example.com")), "contact.email"),
         (create("a", by_email(&format!("{}@x.de", "a".repeat(255)))), "contact.email"),
         (create("a", id("")), "contact.id"),
+        (create("a", id("ada@example.com")), "contact.id"),
     ] {
         let (code, reason, fields) = failure(app.leads.clone().create_lead(request).await);
         assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "INVALID_REQUEST"));

@@ -9,6 +9,15 @@ use crate::{
 // === impl FieldFaults ===
 
 impl FieldFaults {
+    /// Validates the id of an associated record. HubSpot has no record id with an `@`.
+    pub(super) fn record_id(&mut self, field: &str, text: &str) -> Option<LeadId> {
+        if text.contains('@') {
+            self.add(field, "must be a record id; new leads name a contact by contact.email");
+            return None;
+        }
+        self.lead_id(IdPlace::Body, field, text)
+    }
+
     /// Validates names of object types that are segments of URLs. Duplicates are removed.
     pub(crate) fn object_types(&mut self, field: &str, names: Vec<String>) -> Vec<String> {
         let mut out: Vec<String> = Vec::with_capacity(names.len());
@@ -40,7 +49,7 @@ impl FieldFaults {
     ) -> Option<Labelled<AssociationChange>> {
         let pb::LeadAssociation { lead_id, to_id, types, type_labels } = change;
         let lead = self.lead_id(IdPlace::Body, "lead_id", lead_id);
-        let to_id = self.lead_id(IdPlace::Body, "to_id", to_id);
+        let to_id = self.record_id("to_id", to_id);
         if types.is_empty() && type_labels.is_empty() && action == AssociationAction::Associate {
             self.add("types", "must not be empty");
         }

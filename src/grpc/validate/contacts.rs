@@ -1,6 +1,6 @@
 //! Validates the fields of requests that name the contact of a new lead.
 
-use super::{FieldFaults, IdPlace, MAX_SHOWN_NAME};
+use super::{FieldFaults, MAX_SHOWN_NAME};
 use crate::{
     grpc::pb,
     leads::{
@@ -83,7 +83,7 @@ impl FieldFaults {
                 return None;
             }
         };
-        let to_id = self.lead_id(IdPlace::Body, &format!("{prefix}{field}"), &id);
+        let to_id = self.record_id(&format!("{prefix}{field}"), &id);
         let types = vec![AssociationType::PRIMARY_CONTACT];
         out.extend(to_id.map(|to_id| Association { to_id, types, position: None }));
         None

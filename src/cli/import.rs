@@ -111,14 +111,16 @@ async fn prepare(args: Args) -> Result<Import, Stopped> {
     let (format, compression) = kind(&args.file, args.format).map_err(Stopped::usage)?;
     let results_file = args.results_file();
     let Args { file, map, id_property, contact_id, clear_empty, dry_run, resume, force, .. } = args;
+    let create_contacts = args.create_contacts;
     let session = Session::new(args.connect, MAX_RESPONSE).await.map_err(Stopped::usage)?;
-    let mapping = Mapping::new(&map, id_property.as_deref());
+    let mapping = Mapping::new(&map, id_property.as_deref()).creating_contacts(create_contacts);
     let file_bytes = std::fs::metadata(&file).map(|metadata| metadata.len());
     let file_bytes = file_bytes.map_err(|source| InvalidFile::Read { file: file.clone(), source });
     let options = Options {
         file_bytes: file_bytes.map_err(Stopped::usage)?,
         id_property,
         contact_id,
+        create_contacts,
         clear_empty,
         dry_run,
         map: map.iter().map(ToString::to_string).collect(),

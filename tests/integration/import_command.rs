@@ -124,6 +124,44 @@ async fn rows_are_created_and_each_has_a_result() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn contacts_that_do_not_exist_are_created_and_columns_may_have_labels() {
+    let app = service().await;
+    let owner = app.hubspot.add_owner("ada@example.com");
+    let folder = tempfile::tempdir().unwrap();
+    let text = "hs_lead_name,Mail,First,Stage,Owner\n\
+                a,Nell+1@example.com,Nell,Connected,ADA@example.com\n\
+                b,nell+1@example.com,,new,\n";
+    let file = written(&folder, "leads.csv", text);
+    let map = [
+        "--map",
+        "Mail=contact.email",
+        "--map",
+        "Stage=labels.hs_pipeline_stage",
+        "--map",
+        "Owner=labels.hubspot_owner_id",
+    ];
+    let refused =
+        ran(leadsd_import(&app, &file, &[&map[..], &["--create-contacts"]].concat())).await;
+    refused.failed(64, &["the column \"First\" is no internal name of a property"]);
+    let map = [&map[..], &["--map", "First=contact.firstname"]].concat();
+    let refused = ran(leadsd_import(&app, &file, &map)).await;
+    refused
+        .failed(64, &["the column \"First\" sets a property of a contact: add --create-contacts"]);
+    assert_eq!(names(&app), [""; 0]);
+    let imported =
+        ran(leadsd_import(&app, &file, &[&map[..], &["--create-contacts"]].concat())).await;
+    assert!(imported.out.starts_with("2 rows: 2 created in "), "{imported:?}");
+    let mut leads = app.hubspot.leads();
+    leads.sort_by_key(|lead| lead["properties"]["hs_lead_name"].as_str().unwrap().to_owned());
+    let value = |lead: &Value, name: &str| lead["properties"][name].as_str().map(str::to_owned);
+    let stages = leads.iter().map(|lead| value(lead, "hs_pipeline_stage").unwrap());
+    assert_eq!(stages.collect::<Vec<_>>(), ["connected-stage-id", "new-stage-id"]);
+    assert_eq!(value(&leads[0], "hubspot_owner_id"), Some(owner));
+    let contact = |lead: &Value| value(lead, "hs_primary_contact_id").unwrap();
+    assert_eq!(contact(&leads[0]), contact(&leads[1]), "one contact for both spellings");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn leads_are_found_by_a_unique_property_and_exported_files_are_read() {
     let app = service().await;
     let folder = tempfile::tempdir().unwrap();

@@ -27,6 +27,11 @@ pub(in crate::cli) struct Args {
     /// Record id of the primary contact of new leads whose row names none.
     #[arg(long, value_name = "ID")]
     pub(super) contact_id: Option<String>,
+    /// Creates the contact of an e-mail address that HubSpot does not have. Needs a column for contact.email.
+    ///
+    /// If the lead is rejected afterwards, the contact remains.
+    #[arg(long)]
+    pub(super) create_contacts: bool,
     /// Clears properties whose value is empty.
     #[arg(long)]
     pub(super) clear_empty: bool,

@@ -2,7 +2,7 @@
 //!
 //! The key of a row is its number in the file, so it is the same whenever the file is read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pb::{contact_reference::Key, import_row::Write};
 
@@ -37,6 +37,7 @@ pub(super) struct Inputs {
     mapping: Mapping,
     id_property: Option<String>,
     contact_id: Option<String>,
+    create_contacts: bool,
     clear_empty: bool,
     /// Columns of the rows so far.
     columns: BTreeSet<String>,
@@ -46,9 +47,9 @@ pub(super) struct Inputs {
 
 impl Inputs {
     pub(super) fn new(rows: Rows, mapping: Mapping, options: &Options) -> Self {
-        let Options { id_property, contact_id, clear_empty, .. } = options.clone();
+        let Options { id_property, contact_id, create_contacts, clear_empty, .. } = options.clone();
         let columns = rows.columns().iter().cloned().collect();
-        Self { rows, mapping, id_property, contact_id, clear_empty, columns }
+        Self { rows, mapping, id_property, contact_id, create_contacts, clear_empty, columns }
     }
 
     /// Columns of the rows so far.
@@ -69,6 +70,7 @@ impl Inputs {
     fn write(&mut self, row: Row) -> Result<Write, InvalidMapping> {
         let mut lead = pb::LeadUpsert::default();
         let mut contact = None;
+        let mut contact_properties = BTreeMap::new();
         for (column, value) in row {
             let target = self.mapping.target(&column)?;
             if !self.columns.contains(&column) {
@@ -81,6 +83,12 @@ impl Inputs {
                 Target::Property(name) => {
                     lead.properties.insert(name, value);
                 }
+                Target::Label(name) => {
+                    lead.labels.insert(name, value);
+                }
+                Target::ContactProperty(name) => {
+                    contact_properties.insert(name, value);
+                }
                 Target::Id => lead.id = value,
                 Target::ContactId => contact = Some(Key::Id(value)),
                 Target::ContactEmail => contact = Some(Key::Email(value)),
@@ -88,11 +96,16 @@ impl Inputs {
             }
         }
         let contact = contact.or_else(|| self.contact_id.clone().map(Key::Id));
-        lead.contact =
-            contact.map(|key| pb::ContactReference { key: Some(key), ..Default::default() });
+        lead.contact = contact.map(|key| {
+            let is_created = self.create_contacts && matches!(key, Key::Email(_));
+            let create_if_missing =
+                is_created.then_some(pb::NewContact { properties: contact_properties });
+            pb::ContactReference { key: Some(key), create_if_missing }
+        });
         Ok(match &self.id_property {
             None => Write::Create(pb::LeadCreate {
                 properties: lead.properties,
+                labels: lead.labels,
                 contact: lead.contact,
                 ..Default::default()
             }),

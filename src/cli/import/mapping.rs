@@ -14,6 +14,12 @@ const CONTACT_ID: &str = "contact.id";
 /// Target for the e-mail address of the primary contact.
 const CONTACT_EMAIL: &str = "contact.email";
 
+/// Start of a target for a property of a contact that the import creates.
+const CONTACT: &str = "contact.";
+
+/// Start of a target for a property whose column has labels in place of ids.
+const LABELS: &str = "labels.";
+
 /// Help on targets.
 pub(super) const HELP: &str = "\
 Columns:
@@ -21,6 +27,10 @@ Columns:
   --map 'Company Name=company'     sets the property company
   --map 'Mail=contact.email'       names the primary contact of a new lead by e-mail address
   --map 'Contact=contact.id'       names it by record id
+  --map 'First=contact.firstname'  sets a property of a contact that --create-contacts creates
+  --map 'Stage=labels.hs_pipeline_stage'
+                                   sets a property by labels: of pipelines, stages and options,
+                                   and by the e-mail address of an owner
   --map 'Notes='                   leaves the column out
   The columns of leadsd export that are no properties are left out.
   Empty values are left out; with --clear-empty they clear the property.";
@@ -38,6 +48,10 @@ pub(super) enum Target {
     Property(String),
     ContactId,
     ContactEmail,
+    /// Property of a contact that is created.
+    ContactProperty(String),
+    /// Label of a value of a property.
+    Label(String),
     /// Value of the property that identifies the lead.
     Id,
     /// The column is left out.
@@ -50,6 +64,8 @@ pub(super) struct Mapping {
     pairs: BTreeMap<String, Target>,
     /// Property that identifies leads; `None` for creates.
     id_property: Option<String>,
+    /// True if missing contacts are created.
+    creates_contacts: bool,
 }
 
 /// Error of columns that cannot be mapped.
@@ -68,6 +84,12 @@ pub(in crate::cli) enum InvalidMapping {
     NoId(String),
     #[error("no column sets a property")]
     NoProperty,
+    #[error(
+        "the column {0:?} sets a property of a contact: add --create-contacts, or --map {0:?}="
+    )]
+    NotCreated(String),
+    #[error("--create-contacts needs the e-mail addresses: map a column to contact.email")]
+    NoAddress,
 }
 
 // === impl Pair ===
@@ -85,14 +107,11 @@ impl FromStr for Pair {
             "" => Target::Nothing,
             CONTACT_ID => Target::ContactId,
             CONTACT_EMAIL => Target::ContactEmail,
-            name => match property(name) {
-                Some(name) => Target::Property(name.to_owned()),
-                None => {
-                    return Err(format!(
-                        "{name:?} is no internal name of a property, {CONTACT_ID} or {CONTACT_EMAIL}"
-                    ));
-                }
-            },
+            name => named(name).ok_or_else(|| {
+                format!(
+                    "{name:?} is no internal name of a property, alone or after {CONTACT} or {LABELS}"
+                )
+            })?,
         };
         Ok(Self { column: column.to_owned(), target })
     }
@@ -100,14 +119,16 @@ impl FromStr for Pair {
 
 impl fmt::Display for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let target = match &self.target {
-            Target::Property(name) => name,
-            Target::ContactId => CONTACT_ID,
-            Target::ContactEmail => CONTACT_EMAIL,
-            Target::Id => "id",
-            Target::Nothing => "",
+        let (start, name) = match &self.target {
+            Target::Property(name) => ("", name.as_str()),
+            Target::ContactId => ("", CONTACT_ID),
+            Target::ContactEmail => ("", CONTACT_EMAIL),
+            Target::ContactProperty(name) => (CONTACT, name.as_str()),
+            Target::Label(name) => (LABELS, name.as_str()),
+            Target::Id => ("", "id"),
+            Target::Nothing => ("", ""),
         };
-        write!(f, "{}={target}", self.column)
+        write!(f, "{}={start}{name}", self.column)
     }
 }
 
@@ -116,7 +137,13 @@ impl fmt::Display for Pair {
 impl Mapping {
     pub(super) fn new(pairs: &[Pair], id_property: Option<&str>) -> Self {
         let pairs = pairs.iter().map(|pair| (pair.column.clone(), pair.target.clone())).collect();
-        Self { pairs, id_property: id_property.map(str::to_owned) }
+        Self { pairs, id_property: id_property.map(str::to_owned), creates_contacts: false }
+    }
+
+    /// The mapping of an import that creates missing contacts, or does not.
+    #[must_use]
+    pub(super) fn creating_contacts(self, creates_contacts: bool) -> Self {
+        Self { creates_contacts, ..self }
     }
 
     /// Target of a column.
@@ -132,7 +159,11 @@ impl Mapping {
             Target::Property(name) => id == Some(name.as_str()),
             // The column `id` of an export is the record id.
             Target::Id => id == Some(RECORD_ID),
-            Target::ContactId | Target::ContactEmail | Target::Nothing => false,
+            Target::ContactId
+            | Target::ContactEmail
+            | Target::ContactProperty(_)
+            | Target::Label(_)
+            | Target::Nothing => false,
         };
         let is_other_id = !is_id && mapped == Target::Id;
         Ok(if is_id {
@@ -159,9 +190,18 @@ impl Mapping {
             if target == Target::Nothing {
                 continue;
             }
+            if !self.creates_contacts && matches!(target, Target::ContactProperty(_)) {
+                return Err(InvalidMapping::NotCreated(column.to_owned()));
+            }
+            // A value and a label of one property cannot be written together.
+            let target =
+                if let Target::Label(name) = target { Target::Property(name) } else { target };
             if let Some(first) = known.insert(target, column) {
                 return Err(InvalidMapping::Twice(first.to_owned(), column.to_owned()));
             }
+        }
+        if self.creates_contacts && !known.contains_key(&Target::ContactEmail) {
+            return Err(InvalidMapping::NoAddress);
         }
         match &self.id_property {
             Some(name) if !known.contains_key(&Target::Id) => {
@@ -185,11 +225,19 @@ fn default_target(column: &str) -> Option<Target> {
         // HubSpot returns them with every lead, and sets them itself.
         "hs_createdate" | "hs_lastmodifieddate" => Some(Target::Nothing),
         _ if is_of_export => Some(Target::Nothing),
-        _ => {
-            let name = column.strip_prefix("properties.").unwrap_or(column);
-            property(name).map(|name| Target::Property(name.to_owned()))
-        }
+        _ => named(column.strip_prefix("properties.").unwrap_or(column)),
     }
+}
+
+/// Target with the name of a property.
+fn named(text: &str) -> Option<Target> {
+    let (target, name): (fn(String) -> Target, _) =
+        match (text.strip_prefix(CONTACT), text.strip_prefix(LABELS)) {
+            (Some(name), _) => (Target::ContactProperty, name),
+            (None, Some(name)) => (Target::Label, name),
+            (None, None) => (Target::Property, text),
+        };
+    property(name).map(|name| target(name.to_owned()))
 }
 
 /// The text, if it can be the internal name of a property.
@@ -207,21 +255,32 @@ mod tests {
         Mapping::new(&pairs, id_property)
     }
 
-    fn named(name: &str) -> Target {
+    fn own(name: &str) -> Target {
         Target::Property(name.to_owned())
     }
 
     #[test]
     fn columns_are_mapped_by_option_and_by_name() {
-        let pairs = ["Company Name=company", "a=b=c", "Mail=contact.email", "notes="];
+        let pairs = [
+            "Company Name=company",
+            "a=b=c",
+            "Mail=contact.email",
+            "notes=",
+            "First=contact.firstname",
+            "Stage=labels.hs_pipeline_stage",
+        ];
         for (id_property, column, expected) in [
-            (None, "hs_lead_name", named("hs_lead_name")),
-            (None, "Company Name", named("company")),
-            (None, "a=b", named("c")),
+            (None, "hs_lead_name", own("hs_lead_name")),
+            (None, "Company Name", own("company")),
+            (None, "a=b", own("c")),
             (None, "Mail", Target::ContactEmail),
             (None, "contact.id", Target::ContactId),
+            (None, "First", Target::ContactProperty("firstname".to_owned())),
+            (None, "contact.lastname", Target::ContactProperty("lastname".to_owned())),
+            (None, "Stage", Target::Label("hs_pipeline_stage".to_owned())),
+            (None, "labels.hubspot_owner_id", Target::Label("hubspot_owner_id".to_owned())),
             (None, "notes", Target::Nothing),
-            (None, "properties.id", named("id")),
+            (None, "properties.id", own("id")),
             (None, "id", Target::Nothing),
             (None, "hs_object_id", Target::Nothing),
             (None, "hs_createdate", Target::Nothing),
@@ -252,12 +311,31 @@ mod tests {
             (&[], Some("key"), &["a"], "no column has the value of the --id-property key"),
             (&["a="], None, &["a"], "no column sets a property"),
             (&[], None, &["contact.id"], "no column sets a property"),
+            (&[], None, &["contact.firstname"], "the column \"contact.firstname\" sets a property"),
+            (
+                &[],
+                None,
+                &["a", "labels.a"],
+                "the columns \"a\" and \"labels.a\" set the same field",
+            ),
+            (&[], None, &["contact.first name"], "the column \"contact.first name\" is no"),
         ] {
             let error = mapping(pairs, id_property).check(columns.iter().copied()).unwrap_err();
             assert!(error.to_string().starts_with(expected), "{error}");
         }
         let columns = ["id", "hs_lead_name", "contact.id", "create_time"];
         assert_eq!(mapping(&[], None).check(columns), Ok(()));
+        let creating = mapping(&["Mail=contact.email"], None).creating_contacts(true);
+        assert_eq!(creating.check(["a", "Mail", "contact.firstname"]), Ok(()));
+        let no_address = mapping(&[], None).creating_contacts(true);
+        assert_eq!(no_address.check(["a", "contact.id"]), Err(InvalidMapping::NoAddress));
+    }
+
+    #[test]
+    fn a_pair_has_the_text_that_it_was_parsed_from() {
+        for text in ["A=b", "A=", "A=contact.id", "A=contact.email", "A=contact.b", "A=labels.b"] {
+            assert_eq!(text.parse::<Pair>().unwrap().to_string(), text);
+        }
     }
 
     #[test]
@@ -266,7 +344,8 @@ mod tests {
             ("Company", "use COLUMN=PROPERTY"),
             ("=company", "use COLUMN=PROPERTY"),
             ("Company=Company Name", "\"Company Name\" is no internal name"),
-            ("Company=contact.phone", "\"contact.phone\" is no internal name"),
+            ("Company=contact.Phone", "\"contact.Phone\" is no internal name"),
+            ("Company=labels.", "\"labels.\" is no internal name"),
         ] {
             let error = text.parse::<Pair>().unwrap_err();
             assert!(error.starts_with(expected), "{text}: {error}");

@@ -38,6 +38,9 @@ pub(super) struct Options {
     pub(super) file_bytes: u64,
     pub(super) id_property: Option<String>,
     pub(super) contact_id: Option<String>,
+    /// Absent in results of versions without the option.
+    #[serde(default)]
+    pub(super) create_contacts: bool,
     pub(super) clear_empty: bool,
     pub(super) dry_run: bool,
     pub(super) map: Vec<String>,
@@ -310,6 +313,7 @@ impl Options {
             ("length of the file", self.file_bytes == other.file_bytes),
             ("--id-property", self.id_property == other.id_property),
             ("--contact-id", self.contact_id == other.contact_id),
+            ("--create-contacts", self.create_contacts == other.create_contacts),
             ("--clear-empty", self.clear_empty == other.clear_empty),
             ("--dry-run", self.dry_run == other.dry_run),
             ("--map", self.map == other.map),

@@ -11,6 +11,7 @@ fn options(id_property: Option<&str>) -> Options {
         file_bytes: 0,
         id_property: id_property.map(str::to_owned),
         contact_id: Some("101".into()),
+        create_contacts: false,
         clear_empty: false,
         dry_run: false,
         map: Vec::new(),
@@ -23,7 +24,8 @@ fn inputs(text: &str, pairs: &[&str], options: &Options) -> Vec<Input> {
     std::fs::write(&file, text).unwrap();
     let pairs: Vec<Pair> = pairs.iter().map(|pair| pair.parse().unwrap()).collect();
     let rows = Rows::open(&file, Format::Csv, Compression::None).unwrap();
-    let mapping = Mapping::new(&pairs, options.id_property.as_deref());
+    let mapping = Mapping::new(&pairs, options.id_property.as_deref())
+        .creating_contacts(options.create_contacts);
     let mut inputs = Inputs::new(rows, mapping, options);
     let mut all = Vec::new();
     while let Some(input) = inputs.next().unwrap() {
@@ -75,4 +77,24 @@ fn rows_with_an_id_property_are_upserts() {
         assert!(!upsert.properties.contains_key("key"), "{upsert:?}");
         assert_eq!(upsert.contact.is_some(), has_contact);
     }
+}
+
+#[test]
+fn missing_contacts_are_created_by_address_only_and_labels_stand_for_ids() {
+    let text = "Mail,First,hs_lead_name,Stage\nada@example.com,Ada,a,New\n,Bob,b,\n";
+    let pairs = ["Mail=contact.email", "First=contact.firstname", "Stage=labels.hs_pipeline_stage"];
+    let creating = Options { create_contacts: true, ..options(None) };
+    let rows = inputs(text, &pairs, &creating);
+    let create = |input: Input| {
+        let Some(Write::Create(create)) = input.row.write else { panic!("{input:?}") };
+        (create.contact.unwrap().create_if_missing, create.labels)
+    };
+    let creates: Vec<_> = rows.into_iter().map(create).collect();
+    let map = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+    let created = Some(pb::NewContact { properties: map("firstname", "Ada") });
+    assert_eq!(creates[0], (created, map("hs_pipeline_stage", "New")));
+    // The second row has the contact of --contact-id.
+    assert_eq!(creates[1], (None, BTreeMap::new()));
+    let plain = inputs(text, &pairs, &options(None)).remove(0);
+    assert_eq!(create(plain).0, None);
 }

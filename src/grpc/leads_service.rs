@@ -242,7 +242,7 @@ impl pb::leads_service_server::LeadsService for LeadsHandler {
         &self,
         request: Request<pb::ExportLeadsRequest>,
     ) -> Result<Response<ExportStream>, Status> {
-        self.start_export(request)
+        self.start_export(request).await
     }
 
     type ImportLeadsStream = ImportStream;

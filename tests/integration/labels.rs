@@ -152,7 +152,7 @@ async fn every_write_and_search_takes_labels() {
 }
 
 #[tokio::test]
-async fn a_search_takes_labels_and_an_export_refuses_them() {
+async fn searches_and_exports_take_labels() {
     let app = started().await;
     let mut leads = app.leads.clone();
     for stage in ["Talking", "Signed", "Talking"] {
@@ -176,10 +176,22 @@ async fn a_search_takes_labels_and_an_export_refuses_them() {
     assert_eq!(leads.search_leads(owned).await.unwrap().into_inner().total, 0);
     let (_, _, fields) = failure(leads.search_leads(search(vec![filter("budget", "7")])).await);
     assert_eq!(fields, ["filter_groups[0].filters[0].value"]);
-    let groups = search(vec![filter("hs_pipeline", "Partners")]).filter_groups;
-    let export = pb::ExportLeadsRequest { filter_groups: groups, ..Default::default() };
-    let (_, _, fields) = failure(leads.export_leads(export).await);
-    assert_eq!(fields, ["filter_groups[0].filters[0].by_label"]);
+    let export = async |stage: &str, resume_token: String| {
+        let stage = search(vec![filter("hs_pipeline_stage", stage)]).filter_groups;
+        let request =
+            pb::ExportLeadsRequest { filter_groups: stage, resume_token, ..Default::default() };
+        let mut messages = app.leads.clone().export_leads(request).await?.into_inner();
+        messages.message().await.map(|message| message.expect("a message"))
+    };
+    let message = export("talking", String::new()).await.unwrap();
+    assert_eq!(message.leads.len(), 2);
+    // The token belongs to the id, whatever the spelling of the label.
+    let rest = export("TALKING", message.resume_token.clone()).await.unwrap();
+    assert!(rest.leads.is_empty() && rest.complete, "{rest:?}");
+    let (_, reason, _) = failure(export("signed", message.resume_token).await);
+    assert_eq!(reason, "INVALID_PAGE_TOKEN");
+    let (_, _, fields) = failure(export("talkin", String::new()).await);
+    assert_eq!(fields, ["filter_groups[0].filters[0].value"]);
 }
 
 #[tokio::test]

@@ -109,7 +109,9 @@ pub(crate) fn search(
 }
 
 /// Converts the request of an export, and returns its resume token.
-pub(crate) fn export(request: pb::ExportLeadsRequest) -> Result<(ExportLeads, String), Error> {
+pub(crate) fn export(
+    request: pb::ExportLeadsRequest,
+) -> Result<(Labelled<ExportLeads>, String), Error> {
     let pb::ExportLeadsRequest {
         query,
         filter_groups,
@@ -122,7 +124,7 @@ pub(crate) fn export(request: pb::ExportLeadsRequest) -> Result<(ExportLeads, St
     } = request;
     let mut faults = FieldFaults::default();
     faults.query(&query);
-    faults.no_labels(&filter_groups);
+    let filters = labelled_filters(&filter_groups);
     let filter_groups = faults.filter_groups(&filter_groups);
     faults.room_for_window(&filter_groups);
     let selection = Selection {
@@ -130,8 +132,9 @@ pub(crate) fn export(request: pb::ExportLeadsRequest) -> Result<(ExportLeads, St
         properties_with_history: faults.history(properties_with_history),
         associations: faults.object_types("associations", associations),
     };
-    let export = faults.finish(Some(ExportLeads { query, filter_groups, selection }))?;
-    Ok((export, resume_token))
+    let input = faults.finish(Some(ExportLeads { query, filter_groups, selection }))?;
+    let labels = Labels { filters, ..Labels::default() };
+    Ok((Labelled { input, labels }, resume_token))
 }
 
 pub(crate) fn archive(

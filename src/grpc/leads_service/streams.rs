@@ -5,30 +5,41 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::LeadsHandler;
-use crate::grpc::{
-    convert,
-    export_stream::{self, ExportStream, SchemaParts},
-    import_stream::{self, ImportStream},
-    middleware::call_context::AuthorizedCall,
-    pb,
+use crate::{
+    grpc::{
+        convert,
+        export_stream::{self, ExportStream, SchemaParts},
+        import_stream::{self, ImportStream},
+        middleware::call_context::AuthorizedCall,
+        pb,
+    },
+    leads::Error,
 };
 
 // === impl LeadsHandler ===
 
 impl LeadsHandler {
-    /// Starts an export.
-    pub(super) fn start_export(
+    /// Starts an export, whose labels are resolved first.
+    pub(super) async fn start_export(
         &self,
         request: Request<pb::ExportLeadsRequest>,
     ) -> Result<Response<ExportStream>, Status> {
         let (call, message) = AuthorizedCall::take_from(request)?;
         let state = Arc::clone(&call.state);
-        let parts = SchemaParts { typed: message.typed, display: message.display };
-        let stream = convert::export(message).and_then(|(export, token)| {
-            let start = |context| self.service.export(context, export, &token);
-            export_stream::start(call, self.max_response_bytes, &self.service, parts, start)
-        });
+        let stream = self.export_stream(call, message).await;
         stream.map(Response::new).map_err(|error| state.fail(error))
+    }
+
+    async fn export_stream(
+        &self,
+        call: AuthorizedCall,
+        message: pb::ExportLeadsRequest,
+    ) -> Result<ExportStream, Error> {
+        let parts = SchemaParts { typed: message.typed, display: message.display };
+        let (export, token) = convert::export(message)?;
+        let export = self.service.resolve_export(&call.context, export).await?;
+        let start = |context| self.service.export(context, export, &token);
+        export_stream::start(call, self.max_response_bytes, &self.service, parts, start)
     }
 
     /// Starts an import.

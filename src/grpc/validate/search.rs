@@ -84,14 +84,6 @@ impl FieldFaults {
         out
     }
 
-    /// Rejects filters by label, for which an export would read the schema.
-    pub(crate) fn no_labels(&mut self, groups: &[pb::FilterGroup]) {
-        for FilterPosition { group, filter } in labelled_filters(groups) {
-            let field = format!("filter_groups[{group}].filters[{filter}].by_label");
-            self.add(field, "is not supported by ExportLeads; use ids");
-        }
-    }
-
     /// Checks that each group has room for the filter on record ids that an export adds.
     pub(crate) fn room_for_window(&mut self, groups: &[FilterGroup]) {
         for (index, group) in groups.iter().enumerate() {

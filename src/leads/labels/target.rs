@@ -10,6 +10,7 @@ use crate::leads::{
     association_change::AssociationChange,
     association_type::AssociationType,
     error::FieldFault,
+    export::ExportLeads,
     paged_search::PagedSearch,
     query::{Filter, FilterGroup, FilterOperator, SearchLeads},
     schema::{PartKey, object_type},
@@ -197,55 +198,21 @@ impl LabelTarget for AssociationChange {
 
 impl LabelTarget for SearchLeads {
     fn parts(&self, labels: &Labels, parts: &mut Vec<PartKey>) {
-        for position in &labels.filters {
-            let Some(filter) = filter(&self.filter_groups, *position) else { continue };
-            for (_, label) in operands(filter) {
-                add(parts, parts_of(&filter.property_name, label));
-            }
-        }
+        filter_parts(&self.filter_groups, labels, parts);
     }
 
     fn resolve(&mut self, labels: &Labels, lookup: &mut Lookup<'_>) -> Result<(), Vec<LabelFault>> {
-        let mut groups = self.filter_groups.clone();
-        let mut faults = Vec::new();
-        // Filters on pipelines first: stages depend on them.
-        let mut positions = labels.filters.clone();
-        let is_pipeline = |at: &FilterPosition| {
-            filter(&self.filter_groups, *at).is_some_and(|own| own.property_name == PIPELINE)
-        };
-        positions.sort_by_key(|at| !is_pipeline(at));
-        for position in positions {
-            let Some(group) = groups.get_mut(position.group) else { continue };
-            let pipeline = pipeline_of(group);
-            let Some(filter) = group.filters.get_mut(position.filter) else { continue };
-            let property = filter.property_name.clone();
-            let mut ids = Vec::new();
-            for (path, label) in operands(filter) {
-                let found = match property.as_str() {
-                    PIPELINE => lookup.pipeline(label),
-                    STAGE => lookup.stage(label, pipeline.as_deref(), false).map(|stage| stage.id),
-                    OWNER => lookup.owner(label),
-                    _ => lookup.option(&property, label),
-                };
-                match found {
-                    Ok(id) => ids.push(id),
-                    Err(unresolved) => {
-                        let FilterPosition { group, filter } = position;
-                        let field = format!("filter_groups[{group}].filters[{filter}].{path}");
-                        faults.push(LabelFault { field, unresolved });
-                    }
-                }
-            }
-            match filter.value {
-                Some(_) => filter.value = ids.pop(),
-                None => filter.values = ids,
-            }
-        }
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        self.filter_groups = groups;
-        Ok(())
+        resolve_filters(&mut self.filter_groups, labels, lookup)
+    }
+}
+
+impl LabelTarget for ExportLeads {
+    fn parts(&self, labels: &Labels, parts: &mut Vec<PartKey>) {
+        filter_parts(&self.filter_groups, labels, parts);
+    }
+
+    fn resolve(&mut self, labels: &Labels, lookup: &mut Lookup<'_>) -> Result<(), Vec<LabelFault>> {
+        resolve_filters(&mut self.filter_groups, labels, lookup)
     }
 }
 
@@ -257,6 +224,63 @@ impl LabelTarget for PagedSearch {
     fn resolve(&mut self, labels: &Labels, lookup: &mut Lookup<'_>) -> Result<(), Vec<LabelFault>> {
         self.search_mut().resolve(labels, lookup)
     }
+}
+
+/// Adds the parts of the schema in which the labels of filters are looked up.
+fn filter_parts(groups: &[FilterGroup], labels: &Labels, parts: &mut Vec<PartKey>) {
+    for position in &labels.filters {
+        let Some(filter) = filter(groups, *position) else { continue };
+        for (_, label) in operands(filter) {
+            add(parts, parts_of(&filter.property_name, label));
+        }
+    }
+}
+
+/// Looks the labels of filters up. Errors with every label that is not resolved; the filters are then unchanged.
+fn resolve_filters(
+    own: &mut Vec<FilterGroup>,
+    labels: &Labels,
+    lookup: &mut Lookup<'_>,
+) -> Result<(), Vec<LabelFault>> {
+    let mut groups = own.clone();
+    let mut faults = Vec::new();
+    // Filters on pipelines first: stages depend on them.
+    let mut positions = labels.filters.clone();
+    let is_pipeline =
+        |at: &FilterPosition| filter(own, *at).is_some_and(|found| found.property_name == PIPELINE);
+    positions.sort_by_key(|at| !is_pipeline(at));
+    for position in positions {
+        let Some(group) = groups.get_mut(position.group) else { continue };
+        let pipeline = pipeline_of(group);
+        let Some(filter) = group.filters.get_mut(position.filter) else { continue };
+        let property = filter.property_name.clone();
+        let mut ids = Vec::new();
+        for (path, label) in operands(filter) {
+            let found = match property.as_str() {
+                PIPELINE => lookup.pipeline(label),
+                STAGE => lookup.stage(label, pipeline.as_deref(), false).map(|stage| stage.id),
+                OWNER => lookup.owner(label),
+                _ => lookup.option(&property, label),
+            };
+            match found {
+                Ok(id) => ids.push(id),
+                Err(unresolved) => {
+                    let FilterPosition { group, filter } = position;
+                    let field = format!("filter_groups[{group}].filters[{filter}].{path}");
+                    faults.push(LabelFault { field, unresolved });
+                }
+            }
+        }
+        match filter.value {
+            Some(_) => filter.value = ids.pop(),
+            None => filter.values = ids,
+        }
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    *own = groups;
+    Ok(())
 }
 
 fn filter(groups: &[FilterGroup], at: FilterPosition) -> Option<&Filter> {

@@ -22,6 +22,7 @@ use crate::leads::{
     context::CallContext,
     error::Error,
     export::{ExportCounts, ExportEnd, ExportLeads, FetchedPage, PageRetries, PageRetry, Pages},
+    labels::Labelled,
     lead::Lead,
     memory::memory_of,
 };
@@ -79,6 +80,15 @@ pub struct ExportMessage {
 // === impl Service ===
 
 impl Service {
+    /// Resolves the labels in the filters of an export. Its token is one of the ids that they stand for.
+    pub async fn resolve_export(
+        &self,
+        ctx: &CallContext,
+        request: Labelled<ExportLeads>,
+    ) -> Result<ExportLeads, Error> {
+        self.labels.resolve_one(ctx, request).await
+    }
+
     /// Starts an export, or resumes it at the position of a token. Errors if the token is not one of this
     /// request.
     pub fn export(

@@ -136,6 +136,9 @@ async fn all_leads_or_those_that_match_are_written_in_each_format() {
     assert_eq!((all.len(), all[8][1].as_str()), (31, name));
     run("hot.csv", &[COLUMNS, &hot].concat()).await;
     assert_eq!(rows("hot.csv").len(), 16);
+    let by_label = ["--filter", "labels.hs_lead_label = hot", "--filter", "hs_lead_name~00*"];
+    run("label.csv", &[COLUMNS, &by_label].concat()).await;
+    assert_eq!(rows("label.csv"), rows("hot.csv"));
     // The columns of all properties, and of the portal's default ones.
     run("star.csv", &["--properties", "*", "--associations", "contacts"]).await;
     let star = rows("star.csv");

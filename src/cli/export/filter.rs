@@ -12,6 +12,8 @@ Conditions of --filter:
   NAME>VALUE NAME>=VALUE     greater, greater or equal
   NAME~VALUE                 contains the word VALUE; * matches any characters
   NAME=      NAME!=          has no value, has a value
+  labels.NAME=LABEL          equal (or !=) by the label of a pipeline, stage or option, or by
+                             the e-mail address of an owner
   Spaces around the operator are ignored. All conditions must match. At most 5.";
 
 /// Operators, longer ones before their beginnings.
@@ -24,6 +26,9 @@ const OPERATORS: &[(&str, FilterOperator)] = &[
     (">", FilterOperator::Gt),
     ("~", FilterOperator::ContainsToken),
 ];
+
+/// Start of the name of a property whose value is a label.
+const LABELS: &str = "labels.";
 
 /// Condition on one property.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,10 +43,12 @@ pub(super) struct Condition {
 impl Condition {
     /// The filter of a request.
     pub(super) fn to_filter(&self) -> pb::Filter {
+        let label = self.name.strip_prefix(LABELS);
         pb::Filter {
-            property_name: self.name.clone(),
+            property_name: label.unwrap_or(&self.name).to_owned(),
             operator: self.operator.into(),
             value: self.value.clone(),
+            by_label: label.is_some(),
             ..Default::default()
         }
     }
@@ -74,6 +81,12 @@ impl FromStr for Condition {
             (_, true) => return Err(format!("{operator} needs a value")),
             (kind, false) => *kind,
         };
+        let takes_labels = matches!(kind, FilterOperator::Eq | FilterOperator::Neq);
+        if name.starts_with(LABELS) && !takes_labels {
+            return Err(format!(
+                "a label has = or != and a value, such as {LABELS}hs_pipeline_stage=New"
+            ));
+        }
         Ok(Self { name: name.to_owned(), operator: kind, value: value.to_owned() })
     }
 }
@@ -116,10 +129,22 @@ mod tests {
             ("amount<", "< needs a value"),
             ("amount>= ", ">= needs a value"),
             ("name~", "~ needs a value"),
+            ("labels.stage>New", "a label has = or != and a value"),
+            ("labels.stage=", "a label has = or != and a value"),
         ] {
             let error = text.parse::<Condition>().unwrap_err();
             assert!(error.starts_with(expected), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_condition_may_have_a_label() {
+        let filter = |text: &str| text.parse::<Condition>().unwrap().to_filter();
+        let label = filter("labels.hs_pipeline_stage = Two words");
+        assert_eq!((label.property_name.as_str(), label.by_label), ("hs_pipeline_stage", true));
+        assert_eq!(label.value, "Two words");
+        let id = filter("hs_pipeline_stage=7");
+        assert_eq!((id.property_name.as_str(), id.by_label), ("hs_pipeline_stage", false));
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //!
 //! - `context` reads the context of an error: its keys differ between endpoints.
 //! - `records` finds the records that an error names.
+//! - `words` finds trace ids anywhere in an error.
 
 mod context;
 mod records;
+mod words;
 
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
@@ -13,6 +15,7 @@ use self::context::{
     CORRECT_HUBLET, Context, MISSING_PROPERTIES, REQUIRED_SCOPES, beside_context, context, names,
     property_names, with_options,
 };
+use self::words::uuids_in_error;
 use super::wire::{as_text, parse_value};
 use crate::leads::{FieldFault, Reason, UpstreamFacts};
 use leadsd_base::secret::Secret;
@@ -26,6 +29,12 @@ const MAX_CORRELATION_ID: usize = 128;
 
 /// Parts of messages about a unique value that another record has.
 const DUPLICATE_TEXTS: [&str; 2] = ["already has that value", "already exists"];
+
+/// Parts of the names of rate limits for periods of less than a day.
+const SHORT_PERIODS: [&str; 3] = ["SECOND", "MINUTE", "HOURLY"];
+
+/// Words of texts about a limit for a day.
+const DAY_WORDS: [&str; 5] = ["daily", "day", "today", "24h", "24hour"];
 
 /// Maximum number of details of an error that are read: ten for each input of a batch.
 const MAX_DETAILS: usize = 1_000;
@@ -44,6 +53,9 @@ const EXPIRED: &str = "EXPIRED_AUTHENTICATION";
 
 /// Parts of the names of categories for failures of HubSpot.
 const INTERNAL_ERRORS: [&str; 3] = ["INTERNAL", "UNAVAILABLE", "TIMEOUT"];
+
+/// Parts of the names of categories for records that do not exist.
+const MISSING_CATEGORIES: [&str; 2] = ["NOT_FOUND", "DELETED"];
 
 /// Categories of errors about the content of a request, and codes of details that HubSpot may send as one.
 const CONTENT_CATEGORIES: [&str; 8] = [
@@ -71,6 +83,8 @@ pub(super) struct ErrorBody {
     context: Context,
     errors: Vec<ErrorDetail>,
     correct_hublet: Option<String>,
+    /// UUIDs anywhere in the error, which may be trace ids.
+    uuids: Vec<String>,
     /// True if the body is neither empty nor a JSON object, so that it is not from HubSpot's API.
     pub(super) is_foreign: bool,
     /// True if the body is truncated.
@@ -111,8 +125,10 @@ impl ErrorBody {
         let Value::Object(mut object) = value else {
             return Self { is_foreign: true, ..Self::default() };
         };
+        let uuids = uuids_in_error(&object);
         let mut text = |key: &str| object.remove(key).and_then(as_text);
         let mut body = Self {
+            uuids,
             status: text("status"),
             category: text("category"),
             message: text("message"),
@@ -153,14 +169,19 @@ impl ErrorBody {
         fits.then(|| name.to_owned())
     }
 
-    /// Reports whether a rate limit is the daily one, by its policy or, without a policy, by its text.
+    /// Reports whether a rate limit is the daily one, by its policy or, if that names no period, by its text.
     pub(super) fn is_daily_limit(&self) -> bool {
-        if let Some(policy) = &self.policy_name {
-            return policy.to_ascii_uppercase().contains("DAILY");
+        if let Some(policy) = &self.policy_name
+            && SHORT_PERIODS.iter().any(|part| policy.to_ascii_uppercase().contains(part))
+        {
+            return false;
         }
-        let message = self.message.as_deref().unwrap_or_default().to_ascii_lowercase();
-        let is_word = |word: &str| word == "daily" || word == "day";
-        message.split(|c: char| !c.is_ascii_alphabetic()).any(is_word)
+        let texts = [&self.policy_name, &self.error_type, &self.message].into_iter().flatten();
+        texts.map(|text| text.to_ascii_lowercase()).any(|text| {
+            let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+            words.iter().any(|word| DAY_WORDS.contains(word))
+                || words.windows(2).any(|two| two[0] == "24" && two[1].starts_with("hour"))
+        })
     }
 
     /// Reports whether the body has the form of an error object, whatever its HTTP status.
@@ -197,7 +218,16 @@ impl ErrorBody {
     pub(super) fn has_unknown_cause(&self) -> bool {
         let Some(category) = self.category.as_deref() else { return false };
         let is_known = CONTENT_CATEGORIES.iter().any(|part| category.contains(part));
-        !is_known && self.classify().is_none() && !self.names_content()
+        !is_known
+            && !self.has_category_of_missing()
+            && self.classify().is_none()
+            && !self.names_content()
+    }
+
+    /// True if the category is that of a record that does not exist.
+    pub(super) fn has_category_of_missing(&self) -> bool {
+        let category = self.category.as_deref().unwrap_or_default();
+        MISSING_CATEGORIES.iter().any(|part| category.contains(part))
     }
 
     pub(super) fn unauthorized(&self) -> Unauthorized {

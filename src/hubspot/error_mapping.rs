@@ -13,7 +13,7 @@ use super::{
     operations::{Idempotency, Operation},
     retry_after::retry_after,
 };
-use crate::leads::{AffectedInputs, Error, FieldFault, Reason, SideEffect, UpstreamFacts};
+use crate::leads::{Error, FieldFault, Reason, SideEffect, UpstreamFacts};
 
 /// Retry delay for a 429 of the ten-second window without `Retry-After`.
 const WINDOW_WAIT: Duration = Duration::from_secs(10);
@@ -134,7 +134,7 @@ fn classify(
         let wait = (reason == Reason::RateLimited).then_some(WINDOW_WAIT);
         return (reason, "HubSpot rejected the request", wait);
     }
-    if matches!(status.as_u16(), 400 | 409 | 422) && body.has_unknown_cause() {
+    if matches!(status.as_u16(), 400 | 404 | 409 | 422) && body.has_unknown_cause() {
         let text = "HubSpot rejected the call for a cause that leadsd does not know";
         return (Reason::UpstreamInvalidResponse, text, none);
     }
@@ -235,11 +235,9 @@ fn other_cause(status: StatusCode, body: &ErrorBody) -> Option<Reason> {
     (!matches!(own_status, 400 | 404 | 409)).then_some(reason)
 }
 
-/// True if "not found" is not about leads of a batch: a missing lead has a category, or is named.
+/// True if "not found" is not about leads of a batch: a missing lead has the category of one, or is named.
 fn is_about_whole_batch(operation: Operation, body: &ErrorBody) -> bool {
-    operation.spec().batch.is_some()
-        && body.category.is_none()
-        && body.affected_inputs() == AffectedInputs::default()
+    operation.spec().batch.is_some() && !body.has_category_of_missing() && !body.names_inputs()
 }
 
 /// Field violations. Only creates have associations.

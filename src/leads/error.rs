@@ -68,6 +68,8 @@ pub struct AffectedInputs {
     pub ids: Vec<String>,
     /// Positions in the batch that was sent, from 0.
     pub positions: Vec<usize>,
+    /// UUIDs anywhere in the error. One that is the trace id of an input names it.
+    pub uuids: Vec<String>,
     /// Names of unknown properties: every input that has one is invalid.
     pub unknown_properties: Vec<String>,
 }

@@ -141,6 +141,7 @@ async fn a_refusal_of_every_part_costs_one_call_or_three_and_is_the_error_of_all
     let bare = r#"{"status":"error","message":"not now","correlationId":"c"}"#;
     for (status, body, calls, code) in [
         (400, unknown, 1, Code::Unavailable),
+        (404, unknown, 1, Code::Unavailable),
         (422, unknown, 1, Code::Unavailable),
         (409, unknown, 1, Code::Unavailable),
         (400, with_portal, 1, Code::Unavailable),

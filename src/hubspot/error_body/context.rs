@@ -1,8 +1,9 @@
 //! Context of HubSpot's errors, and ids in their texts. The keys differ between endpoints, in name, case and
 //! separators.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
+use super::words::is_uuid;
 use crate::hubspot::wire::as_text;
 
 /// Maximum number of keys of a context that are read, and of values of a key. HubSpot's have one for each
@@ -25,11 +26,15 @@ pub(super) const OBJECT_IDS: [&str; 9] = [
     "hsobjectid",
 ];
 
+/// Keys of the value in an entry of a context that is an object.
+const VALUES: [&str; 2] = ["value", "values"];
+
 /// Context keys with ids that are invalid: of inputs, or of records to associate with.
 pub(super) const INVALID_IDS: [&str; 3] = ["invalidobjectids", "invalidids", "invalidobjectid"];
 
 /// Context keys with positions of inputs in the batch, from 0.
-pub(super) const POSITIONS: [&str; 4] = ["index", "indexes", "indices", "inputindex"];
+pub(super) const POSITIONS: [&str; 6] =
+    ["index", "indexes", "indices", "inputindex", "inputindexes", "inputindices"];
 
 /// Context keys with the id of the record that has a unique value already.
 pub(super) const EXISTING_IDS: [&str; 4] =
@@ -68,6 +73,9 @@ const OTHER_KEYS: [&str; 11] = [
 /// Beginning of a path to an input of a batch.
 const INPUTS: &str = "inputs";
 
+/// Beginning of a path to an association.
+const ASSOCIATIONS: &str = "associations";
+
 /// Separators in a path to an input of a batch.
 const SEPARATORS: [char; 3] = ['[', '/', '.'];
 
@@ -83,7 +91,7 @@ const MAX_DEPTH: usize = 4;
 /// Maximum length in bytes of the text between "existing" and its id.
 const MAX_EXISTING_TEXT: usize = 40;
 
-/// Words before "id" in the names of ids.
+/// Words for records, which may be before "id" in the names of ids.
 const ID_PREFIXES: [&str; 4] = ["object", "record", "contact", "lead"];
 
 /// Entries of a context: the key in lower case without separators, and its values.
@@ -191,7 +199,7 @@ fn as_pair(mut object: Map<String, Value>) -> Result<(String, Value), Map<String
     let Some(key) = text("key").or_else(|| text("name").filter(is_known)) else {
         return Err(object);
     };
-    let value = ["value", "values"].into_iter().find_map(|name| object.remove(name));
+    let value = VALUES.into_iter().find_map(|name| object.remove(name));
     value.map(|value| (key, value)).ok_or(object)
 }
 
@@ -220,25 +228,27 @@ fn is_property_name(key: &str) -> bool {
     PROPERTY_NAMES.contains(&key)
 }
 
-/// Ids in a value: texts, objects with an id, and lists in one text.
+/// Ids in a value: texts, objects with an id or a value, lists of them, and lists in one text.
 fn listed(value: Value) -> Vec<String> {
     match value {
-        Value::Array(values) => {
-            values.into_iter().take(MAX_ENTRIES).flat_map(|value| parts(id_of(value))).collect()
-        }
-        value @ (Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_)
-        | Value::Object(_)) => parts(id_of(value)),
+        Value::Array(values) => values.into_iter().take(MAX_ENTRIES).flat_map(listed).collect(),
+        Value::Object(record) => id_of(record).map(listed).unwrap_or_default(),
+        Value::Number(number) => vec![id_text(&number)],
+        value @ (Value::Null | Value::Bool(_) | Value::String(_)) => parts(as_text(value)),
     }
 }
 
 /// The id of a record that may be listed as an object.
-fn id_of(value: Value) -> Option<String> {
-    let Value::Object(record) = value else { return as_text(value) };
-    let id = record.into_iter().find(|(key, _)| OBJECT_IDS.contains(&normalized(key).as_str()));
-    id.and_then(|(_, id)| as_text(id))
+fn id_of(record: Map<String, Value>) -> Option<Value> {
+    let is_id = |key: &str| OBJECT_IDS.contains(&key) || VALUES.contains(&key);
+    record.into_iter().find(|(key, _)| is_id(&normalized(key))).map(|(_, id)| id)
+}
+
+/// Text of a number that is an id. `3.0` is `3`.
+fn id_text(number: &Number) -> String {
+    let text = number.to_string();
+    let whole = text.split_once('.').filter(|(_, fraction)| fraction.bytes().all(|c| c == b'0'));
+    whole.map_or_else(|| text.clone(), |(whole, _)| whole.to_owned())
 }
 
 /// Parts of a list in one text, such as `[a, b]` or `1,2`. Without brackets only numbers are a list: a unique
@@ -273,8 +283,13 @@ pub(super) fn property_names(context: &Context) -> impl Iterator<Item = &str> {
     let named = context.iter().filter(|(key, _)| PROPERTY_NAMES.contains(&key.as_str()));
     named.flat_map(|(_, values)| values).filter_map(|name| match input_path(name) {
         Some((_, path)) => path.split_once("properties")?.1.strip_prefix(SEPARATORS),
-        None => Some(name.as_str()),
+        None => Some(name.as_str()).filter(|name| !is_uuid(name) && !is_association_path(name)),
     })
+}
+
+/// Reports whether a text is a path to an association of an input, such as `associations[0].to.id`.
+pub(super) fn is_association_path(text: &str) -> bool {
+    text.strip_prefix(ASSOCIATIONS).is_some_and(|rest| rest.starts_with(SEPARATORS))
 }
 
 /// Position of the input that a path in a text names, such as `inputs[2].id` or `/inputs/2/id`.
@@ -308,8 +323,8 @@ pub(super) fn names(text: &str, id: &str) -> bool {
     })
 }
 
-/// Id of the existing record in a message: the number after "existing ... id", "existing record" or
-/// "existing:", or the one before "already has that value".
+/// Id of the existing record in a message: the number after "existing ... id", "existing record", the name of
+/// another kind of record or "existing:", or the one before "already has that value".
 pub(super) fn existing_id_in(message: &str) -> Option<String> {
     let lower = message.to_ascii_lowercase();
     for (start, word) in lower.match_indices("existing") {
@@ -317,7 +332,8 @@ pub(super) fn existing_id_in(message: &str) -> Option<String> {
         let near = &rest[..rest.floor_char_boundary(MAX_EXISTING_TEXT)];
         let ids = near.match_indices("id").filter(|(at, _)| is_id_name(&near[..*at]));
         let ids = ids.map(|(at, id)| at + id.len());
-        let records = near.match_indices("record").map(|(at, record)| at + record.len());
+        let records = ID_PREFIXES.iter().flat_map(|name| near.match_indices(name));
+        let records = records.map(|(at, name)| at + name.len());
         let direct = near.starts_with([':', '=']).then_some(0);
         let mut places = ids.chain(records).chain(direct);
         if let Some(id) = places.find_map(|at| number_at(&rest[at..])) {

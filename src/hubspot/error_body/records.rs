@@ -6,8 +6,9 @@ use super::{
     ErrorBody, MAX_MESSAGE, MAX_SHOWN_IDS,
     context::{
         EXISTING_IDS, INVALID_IDS, OBJECT_IDS, POSITIONS, TRACE_IDS, existing_id_in,
-        may_name_inputs, position_in, property_names,
+        is_association_path, may_name_inputs, position_in, property_names,
     },
+    words::{is_uuid, uuids_in},
 };
 use crate::leads::{AffectedInputs, FieldFault};
 
@@ -21,9 +22,10 @@ const MAX_RECORD_ID: usize = 20;
 
 impl ErrorBody {
     /// Inputs of a batch that the error names. HubSpot names them by trace id, id or position. Under an
-    /// unknown key, every value may be an id.
+    /// unknown key, every value may be an id. A UUID anywhere may be a trace id.
     pub(in crate::hubspot) fn affected_inputs(&self) -> AffectedInputs {
-        let trace_ids = self.values(&TRACE_IDS);
+        let trace_ids: Vec<String> =
+            self.values(&TRACE_IDS).into_iter().flat_map(trace_ids_in).collect();
         let mut ids = self.values(&OBJECT_IDS);
         ids.extend(self.values(&INVALID_IDS));
         let mut positions: Vec<usize> =
@@ -44,7 +46,13 @@ impl ErrorBody {
         unknown_properties.extend(
             listed.filter(|(_, _, code)| code == "PROPERTY_DOESNT_EXIST").map(|(name, ..)| name),
         );
-        AffectedInputs { trace_ids, ids, positions, unknown_properties }
+        AffectedInputs { trace_ids, ids, positions, uuids: self.uuids.clone(), unknown_properties }
+    }
+
+    /// True if the error names an input, or has what may be one. A UUID may be the id of a request.
+    pub(in crate::hubspot) fn names_inputs(&self) -> bool {
+        let affected = AffectedInputs { uuids: Vec::new(), ..self.affected_inputs() };
+        affected != AffectedInputs::default()
     }
 
     /// True if the error has something of the request: a property, or what may be an input or a record.
@@ -52,7 +60,7 @@ impl ErrorBody {
         let is_digits = |word: &str| word.bytes().all(|c| c.is_ascii_digit());
         let text = self.message.as_deref().unwrap_or_default();
         let mut words = text.split(|c: char| !c.is_alphanumeric());
-        self.affected_inputs() != AffectedInputs::default()
+        self.names_inputs()
             || !self.fields().is_empty()
             || words.any(|word| word.len() >= MIN_ID_IN_MESSAGE && is_digits(word))
     }
@@ -63,9 +71,24 @@ impl ErrorBody {
         if ids.is_empty() && self.is_about_associations() {
             ids = self.values(&OBJECT_IDS);
         }
-        let shown = ids.get(..ids.len().min(MAX_SHOWN_IDS)).filter(|ids| !ids.is_empty())?;
+        if ids.is_empty() {
+            return self.fault_at_association();
+        }
+        let shown = &ids[..ids.len().min(MAX_SHOWN_IDS)];
         let text = format!("HubSpot rejected the associated record {}", shown.join(", "));
         Some(FieldFault::new("associations", text.chars().take(MAX_MESSAGE).collect::<String>()))
+    }
+
+    /// Violation of an association that a detail names by its path.
+    fn fault_at_association(&self) -> Option<FieldFault> {
+        let mut details = self.errors.iter();
+        let detail = details.find(|detail| {
+            let mut texts = detail.context.iter().flat_map(|(_, values)| values);
+            texts.any(|text| is_association_path(text))
+        })?;
+        let text = detail.message.as_deref().unwrap_or("HubSpot rejected an association");
+        let clean = text.chars().filter(|c| !c.is_control());
+        Some(FieldFault::new("associations", clean.take(MAX_MESSAGE).collect::<String>()))
     }
 
     fn is_about_associations(&self) -> bool {
@@ -94,4 +117,13 @@ impl ErrorBody {
             self.errors.iter().find_map(|detail| existing_id_in(detail.message.as_deref()?))
         })
     }
+}
+
+/// Trace ids in the value of a key for them: the UUIDs in it, or else the text.
+fn trace_ids_in(text: String) -> Vec<String> {
+    if is_uuid(&text) {
+        return vec![text];
+    }
+    let uuids: Vec<String> = uuids_in(&text).map(str::to_owned).collect();
+    if uuids.is_empty() { vec![text] } else { uuids }
 }

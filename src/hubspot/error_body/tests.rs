@@ -149,3 +149,55 @@ fn a_path_in_any_notation_names_the_input_and_its_property() {
         assert!(positions.is_empty(), "{path}: {positions:?}");
     }
 }
+
+#[test]
+fn a_trace_id_anywhere_in_an_error_is_read() {
+    const TRACE: &str = "42fcd913-a832-458e-a10e-1ea2b660b842";
+    for fields in [
+        json!({"message": format!("input {TRACE} is not valid")}),
+        json!({"detail": format!("trace={TRACE}")}),
+        json!({"subCategory": {"of": [TRACE]}}),
+        json!({"context": format!("objectWriteTraceId={TRACE}")}),
+        json!({"context": {"someKey": {"other": [[TRACE]]}}}),
+        json!({"context": {TRACE: ["no such option"]}}),
+        json!({"errors": [{"message": "no", "in": TRACE}]}),
+        json!({"errors": [{"message": format!("({TRACE})")}]}),
+    ] {
+        assert_eq!(named(fields.clone()).uuids, [TRACE], "{fields}");
+    }
+    for fields in [
+        json!({"context": {"objectWriteTraceId": [[TRACE]]}}),
+        json!({"context": {"objectWriteTraceId": {"value": TRACE}}}),
+        json!({"context": {"objectWriteTraceId": format!("trace {TRACE}")}}),
+        json!({"context": {"objectWriteTraceId": {"value": [{"id": TRACE}]}}}),
+    ] {
+        assert_eq!(named(fields.clone()).trace_ids, [TRACE], "{fields}");
+    }
+    for fields in [
+        json!({"correlationId": TRACE}),
+        json!({"message": format!("x{TRACE}")}),
+        json!({"message": format!("{TRACE}-1")}),
+        json!({"message": TRACE.replace('-', "_")}),
+    ] {
+        assert_eq!(named(fields.clone()), AffectedInputs::default(), "{fields}");
+    }
+    let fields = json!({"errors": [{"message": "no", "in": TRACE}]});
+    let body = ErrorBody::from_value(fields);
+    assert!(body.fields().is_empty(), "a trace id is no property");
+    assert!(!body.names_inputs(), "a UUID may be the id of a request");
+}
+
+#[test]
+fn an_id_in_a_list_of_lists_in_an_object_or_with_a_fraction_names_the_input() {
+    for context in [
+        json!({"ids": [["3"]]}),
+        json!({"objectId": {"value": "3"}}),
+        json!({"objectId": {"values": [3]}}),
+        json!({"objectId": 3.0}),
+        json!({"objectIds": [{"id": [3]}]}),
+    ] {
+        assert_eq!(named(json!({"context": context.clone()})).ids, ["3"], "{context}");
+    }
+    assert_eq!(named(json!({"context": {"objectId": 3.5}})).ids, ["3.5"]);
+    assert_eq!(named(json!({"context": {"inputIndexes": [1]}})).positions, [1]);
+}

@@ -314,9 +314,18 @@ fn rate_limits_are_classified_by_policy() {
     assert_eq!(second.retry_after(), Some(SECOND_WAIT));
     let daily = mapped(Operation::Get, 429, &body("DAILY"));
     assert_eq!((daily.reason(), daily.retry_after()), (Reason::DailyLimitReached, None));
-    for text in
-        ["You have reached your daily limit.", "Daily API limit exceeded", "250000 calls per day"]
-    {
+    for policy in ["PER_DAY", "daily", "DAILY_LIMIT"] {
+        let reason = mapped(Operation::Get, 429, &body(policy)).reason();
+        assert_eq!(reason, Reason::DailyLimitReached, "{policy}");
+    }
+    for text in [
+        "You have reached your daily limit.",
+        "Daily API limit exceeded",
+        "250000 calls per day",
+        "the 24-hour quota is exhausted",
+        "no calls are left for today",
+        "DAILY_LIMIT",
+    ] {
         let body = format!(r#"{{"status":"error","message":"{text}","errorType":"RATE_LIMIT"}}"#);
         assert_eq!(
             mapped(Operation::Get, 429, &body).reason(),
@@ -455,6 +464,8 @@ fn the_existing_record_is_found_in_several_wordings() {
         "another object already has that value (existing id = 77)",
         "A record already exists. Existing object id 77",
         "already exists; the existing record is 77",
+        "k already has that value. Existing object: 77",
+        "already exists (existing lead 77)",
         "Cannot set the value: 77 already has that value.",
     ] {
         let body = format!(r#"{{"category":"VALIDATION_ERROR","message":"{text}"}}"#);
@@ -530,4 +541,17 @@ proptest! {
         let error = error_of(Operation::Update, status, &HeaderMap::new(), body.as_bytes());
         prop_assert!(error.reason() != Reason::Internal);
     }
+}
+
+#[test]
+fn an_association_that_a_detail_names_by_its_path_is_the_field() {
+    let body = r#"{"category":"VALIDATION_ERROR","message":"not valid","errors":[{"message":"no contact 4242","code":"INVALID_ASSOCIATION","in":"associations[0].to.id"}]}"#;
+    let error = mapped(Operation::Create, 400, body);
+    let fields: Vec<(&str, &str)> =
+        error.fields().iter().map(|it| (it.field.as_str(), it.description.as_str())).collect();
+    assert_eq!(fields, [("associations", "no contact 4242")]);
+    assert!(mapped(Operation::Update, 400, body).fields().is_empty(), "an update has none");
+    let property = r#"{"category":"VALIDATION_ERROR","message":"not valid","errors":[{"message":"no","in":"associations_note"}]}"#;
+    let error = mapped(Operation::Create, 400, property);
+    assert_eq!(error.fields()[0].field, r#"properties["associations_note"]"#);
 }

@@ -124,16 +124,20 @@ fn may_be_common(rejection: &Error) -> bool {
     (is_about_values || is_unexplained(rejection)) && !names_records(rejection)
 }
 
-/// True if a rejection has a status of single records, and no category that tells its cause.
+/// True if a rejection has a status of single records, and no category of such a cause.
 fn is_unexplained(rejection: &Error) -> bool {
     let UpstreamFacts { http_status, category, .. } = rejection.upstream();
-    rejection.reason() != Reason::AlreadyExists
-        && matches!(http_status, Some(404 | 409))
-        && category.is_none()
+    let causes: &[&str] = match http_status {
+        Some(404) => &["NOT_FOUND", "DELETED"],
+        Some(409) => &["CONFLICT", "EXISTS", "DUPLICATE"],
+        Some(_) | None => return false,
+    };
+    let has_cause = |category: &String| causes.iter().any(|part| category.contains(part));
+    rejection.reason() != Reason::AlreadyExists && !category.as_ref().is_some_and(has_cause)
 }
 
-/// The error of every input of a call for a common rejection. A 404 without a category is not about the
-/// values of an input.
+/// The error of every input of a call for a common rejection. A 404 without the category of one is not about
+/// the values of an input.
 pub(super) fn error_of_all(rejection: &Error) -> Error {
     if !is_unexplained(rejection) || rejection.reason() != Reason::ValidationFailed {
         return rejection.clone();
@@ -147,7 +151,7 @@ pub(super) fn error_of_all(rejection: &Error) -> Error {
 
 /// True if a rejection has trace ids, positions or record ids. Other texts may be details of the cause.
 fn names_records(rejection: &Error) -> bool {
-    let AffectedInputs { trace_ids, ids, positions, unknown_properties: _ } =
+    let AffectedInputs { trace_ids, ids, positions, uuids: _, unknown_properties: _ } =
         rejection.affected_inputs();
     let is_record_id = |id: &String| !id.is_empty() && id.bytes().all(|c| c.is_ascii_digit());
     !trace_ids.is_empty() || !positions.is_empty() || ids.iter().any(is_record_id)

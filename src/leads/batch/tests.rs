@@ -504,11 +504,17 @@ fn a_rejection_about_single_inputs_is_not_that_of_all_although_both_halves_get_i
 
 #[test]
 fn a_rejection_without_a_cause_that_repeats_in_both_halves_is_that_of_all() {
-    for (status, reason, expected) in [
-        (404, Reason::ValidationFailed, Reason::UpstreamInvalidResponse),
-        (409, Reason::Conflict, Reason::Conflict),
+    for (status, category, reason, expected) in [
+        (404, None, Reason::ValidationFailed, Reason::UpstreamInvalidResponse),
+        (404, Some("VALIDATION_ERROR"), Reason::ValidationFailed, Reason::UpstreamInvalidResponse),
+        (409, None, Reason::Conflict, Reason::Conflict),
+        (409, Some("VALIDATION_ERROR"), Reason::Conflict, Reason::Conflict),
     ] {
-        let facts = UpstreamFacts { http_status: Some(status), ..UpstreamFacts::default() };
+        let facts = UpstreamFacts {
+            http_status: Some(status),
+            category: category.map(str::to_owned),
+            ..UpstreamFacts::default()
+        };
         let rejection = Error::new(reason, "resource not found").with_upstream(facts);
         let (sent, single) = (rejection.clone(), rejection.clone());
         let (outcomes, calls) = create_rejected(100, 1, move |_| Some(sent.clone()));

@@ -18,7 +18,8 @@ impl HeapSize for Error {
             lead_id,
             is_deadline_limited: _,
         } = &*self.0;
-        let AffectedInputs { trace_ids, ids, positions, unknown_properties } = affected_inputs;
+        let AffectedInputs { trace_ids, ids, positions, uuids, unknown_properties } =
+            affected_inputs;
         size_of::<Inner>()
             + size_of_val(positions.as_slice())
             + lead_id.heap_size()
@@ -26,7 +27,10 @@ impl HeapSize for Error {
             + internal.heap_size()
             + fields.heap_size()
             + upstream.heap_size()
-            + [trace_ids, ids, unknown_properties].map(HeapSize::heap_size).iter().sum::<usize>()
+            + [trace_ids, ids, uuids, unknown_properties]
+                .map(HeapSize::heap_size)
+                .iter()
+                .sum::<usize>()
     }
 }
 

@@ -43,7 +43,8 @@ impl Error {
             record_ids,
             attempts: _,
         } = upstream;
-        let AffectedInputs { trace_ids, ids, positions: _, unknown_properties } = affected_inputs;
+        let AffectedInputs { trace_ids, ids, positions: _, uuids, unknown_properties } =
+            affected_inputs;
         let optional = [
             internal,
             correlation_id,
@@ -54,7 +55,7 @@ impl Error {
             correct_hublet,
             lead_id,
         ];
-        let lists = [required_scopes, record_ids, trace_ids, ids, unknown_properties];
+        let lists = [required_scopes, record_ids, trace_ids, ids, uuids, unknown_properties];
         let texts = optional.into_iter().flatten().chain(lists.into_iter().flatten());
         for text in texts.chain([message]) {
             redact(text, credential);
@@ -101,6 +102,7 @@ mod tests {
                 trace_ids: vec![quoting()],
                 ids: vec![quoting()],
                 positions: vec![0],
+                uuids: vec![quoting()],
                 unknown_properties: vec![quoting()],
             });
         let redacted = error.redacted("pat-na1-hunter2");

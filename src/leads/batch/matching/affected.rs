@@ -11,6 +11,9 @@ use crate::leads::{
 /// Minimum length of an id that is recognized in a message. HubSpot's record ids are longer.
 const MIN_ID_IN_MESSAGE: usize = 6;
 
+/// Length of a UUID, the form of leadsd's trace ids.
+const UUID_LENGTH: usize = 36;
+
 /// Splits a rejected part into the inputs that the rejection is about and the others.
 pub(in crate::leads::batch) fn split_by_error<I: BatchInput>(
     inputs: &[I],
@@ -26,17 +29,21 @@ pub(in crate::leads::batch) fn split_by_error<I: BatchInput>(
 }
 
 /// For each of `inputs`, whether an error is about it. Positions count if the trace ids of the error are of
-/// none of them.
+/// none of them. A trace id anywhere in the error says more than ids, which may be of associated records.
 pub(super) fn affected_inputs<'a, I: BatchInput + 'a>(
     inputs: impl IntoIterator<Item = &'a I> + Clone,
     error: &Error,
     is_about: impl Fn(&I, &Error) -> bool,
 ) -> Vec<bool> {
-    let AffectedInputs { trace_ids, ids: _, positions, unknown_properties: _ } =
+    let AffectedInputs { trace_ids, ids: _, positions, uuids, unknown_properties: _ } =
         error.affected_inputs();
-    let is_traced =
-        |input: &I| input.trace_id().is_some_and(|own| trace_ids.iter().any(|named| named == own));
-    let has_positions = !positions.is_empty() && !inputs.clone().into_iter().any(is_traced);
+    let is_traced = |input: &I| has_trace_id(input, trace_ids) || has_trace_id(input, uuids);
+    let traced: Vec<bool> = inputs.clone().into_iter().map(is_traced).collect();
+    let is_any_traced = traced.contains(&true);
+    if is_any_traced && trace_ids.is_empty() {
+        return traced;
+    }
+    let has_positions = !positions.is_empty() && !is_any_traced;
     let all = inputs.into_iter().enumerate();
     all.map(|(position, input)| {
         has_positions && positions.contains(&position) || is_about(input, error)
@@ -46,16 +53,14 @@ pub(super) fn affected_inputs<'a, I: BatchInput + 'a>(
 
 /// True if an error names this input.
 pub(in crate::leads::batch) fn is_named<I: BatchInput>(input: &I, error: &Error) -> bool {
-    let AffectedInputs { trace_ids, ids, positions, unknown_properties: _ } =
+    let AffectedInputs { trace_ids, ids, positions, uuids, unknown_properties: _ } =
         error.affected_inputs();
     if let Some(is_named) = input.is_named_by(error) {
         return is_named;
     }
     // Trace ids are exact, and say more than ids: those may be of records to associate with.
-    let has_trace_id =
-        |list: &[String]| input.trace_id().is_some_and(|own| list.iter().any(|named| named == own));
     if !trace_ids.is_empty() {
-        return has_trace_id(trace_ids);
+        return has_trace_id(input, trace_ids);
     }
     // The record that has a unique value already is not the one that HubSpot rejects.
     let owner = error.upstream().existing_id.as_ref();
@@ -68,9 +73,19 @@ pub(in crate::leads::batch) fn is_named<I: BatchInput>(input: &I, error: &Error)
     let names_none = ids.is_empty() && positions.is_empty();
     // A trace id under an unknown key is listed among the ids.
     input.id().is_some_and(is_id)
-        || has_trace_id(ids)
+        || has_trace_id(input, ids)
+        || has_trace_id(input, uuids)
         || is_associated()
         || names_none && is_in_message(input, error)
+}
+
+/// True if the list has the trace id of the input. The case of a UUID is not significant.
+fn has_trace_id<I: BatchInput>(input: &I, list: &[String]) -> bool {
+    let is_equal = |named: &str, own: &str| {
+        named == own || own.len() == UUID_LENGTH && named.eq_ignore_ascii_case(own)
+    };
+    let is_own = |own: &str| list.iter().any(|named| is_equal(named, own));
+    input.trace_id().is_some_and(is_own)
 }
 
 /// True if two ids or unique values are equal without regard to case.
@@ -82,7 +97,7 @@ fn is_equal(one: &str, other: &str) -> bool {
 /// True if an error is about this input: it names the input, or it names none and is about a
 /// property that does not exist and that the input writes.
 pub(in crate::leads::batch) fn is_affected<I: BatchInput>(input: &I, error: &Error) -> bool {
-    let AffectedInputs { trace_ids, ids, positions: _, unknown_properties } =
+    let AffectedInputs { trace_ids, ids, positions: _, uuids: _, unknown_properties } =
         error.affected_inputs();
     is_named(input, error)
         || (trace_ids.is_empty()

@@ -161,7 +161,7 @@ impl<'a> Index<'a> {
 }
 
 fn names_input(error: &Error) -> bool {
-    let AffectedInputs { trace_ids, ids, positions, unknown_properties: _ } =
+    let AffectedInputs { trace_ids, ids, positions, uuids: _, unknown_properties: _ } =
         error.affected_inputs();
     !(trace_ids.is_empty() && ids.is_empty() && positions.is_empty())
 }

@@ -647,3 +647,41 @@ fn a_clash_is_not_about_the_input_of_the_lead_that_has_the_value() {
         clash(Some(second), &[], "trace-100000000001: 100000000002 already has that value");
     assert_eq!(named(&by_id, &traced), [true, false]);
 }
+
+#[test]
+fn a_trace_id_anywhere_in_an_error_names_the_input() {
+    const OWN: &str = "42fcd913-a832-458e-a10e-1ea2b660b842";
+    const OTHER: &str = "5aeb4877-db4c-4808-8fb0-b44b455b6315";
+    let traced = |trace_id: &str| Traced {
+        trace_id: trace_id.to_owned(),
+        ..create(1, &[("hs_lead_name", "n")])
+    };
+    let inputs = [traced(OWN), traced(OTHER)];
+    let error = |affected: AffectedInputs| unnamed_error().with_affected_inputs(affected);
+    let uuids = |uuid: &str| AffectedInputs {
+        uuids: vec!["00000000-0000-4000-8000-000000000000".to_owned(), uuid.to_owned()],
+        ..AffectedInputs::default()
+    };
+    let trace_ids =
+        |id: String| AffectedInputs { trace_ids: vec![id], ..AffectedInputs::default() };
+    for (affected, is_own_named, is_other_named) in [
+        (uuids(OWN), true, false),
+        (uuids(&OTHER.to_uppercase()), false, true),
+        (trace_ids(OWN.to_uppercase()), true, false),
+        // A key for trace ids says more than a text.
+        (
+            AffectedInputs { uuids: vec![OTHER.to_owned()], ..trace_ids(OWN.to_owned()) },
+            true,
+            false,
+        ),
+        // Ids and positions may be those of other things.
+        (AffectedInputs { positions: vec![1], ..uuids(OWN) }, true, false),
+        (AffectedInputs::default(), false, false),
+    ] {
+        let errors = vec![error(affected.clone())];
+        let response = BatchResponse { results: Vec::new(), errors };
+        let (outcomes, _) = match_response(&inputs, response, is_affected);
+        let named: Vec<bool> = outcomes.iter().map(Option::is_some).collect();
+        assert_eq!(named, [is_own_named, is_other_named], "{affected:?}");
+    }
+}

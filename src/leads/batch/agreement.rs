@@ -30,6 +30,9 @@ const LIST_SEPARATOR: char = ';';
 /// Maximum length of an entity in bytes, such as `&#x10FFFF;`.
 const MAX_ENTITY: usize = 10;
 
+/// Minimum number of digits of a phone number without its country code.
+const MIN_PHONE_NUMBER: usize = 6;
+
 /// Beginnings of addresses that HubSpot adds or omits.
 const ADDRESS_PREFIXES: [&str; 3] = ["https://", "http://", "www."];
 
@@ -134,7 +137,8 @@ fn compare_texts(written: &str, shown: &str) -> Agreement {
     let compared = compare_forms(written, shown).or_else(|| compare_lists(written, shown));
     compared.unwrap_or_else(|| {
         let are_words = [written, shown].iter().all(|text| text.starts_with(char::is_alphabetic));
-        let differ = are_words && !is_respelled(written, shown);
+        let has_marks = [written, shown].iter().any(|text| text.contains(is_combining_mark));
+        let differ = are_words && !has_marks && !is_respelled(written, shown);
         if differ { Agreement::Different } else { Agreement::Unclear }
     })
 }
@@ -149,10 +153,34 @@ fn compare_forms(written: &str, shown: &str) -> Option<Agreement> {
     if let (Some(written), Some(shown)) = (flag(written), flag(shown)) {
         return Some(if written == shown { Agreement::Same } else { Agreement::Different });
     }
+    if may_be_phone_number(written, shown) {
+        return Some(Agreement::Unclear);
+    }
     if let Some(agreement) = compare_numbers(written, shown) {
         return Some(agreement);
     }
     Some(Time::parse(written)?.compare(Time::parse(shown)?))
+}
+
+/// True if two texts may be one phone number with and without its country code: one has a prefix, and its digits
+/// end with those of the other.
+fn may_be_phone_number(written: &str, shown: &str) -> bool {
+    let digits = |text: &str| {
+        let digits = text.strip_prefix('+').unwrap_or(text);
+        let is_number = digits.bytes().all(|c| c.is_ascii_digit());
+        is_number.then(|| digits.trim_start_matches('0').to_owned())
+    };
+    let has_prefix = |text: &str| text.starts_with(['+', '0']);
+    let (Some(one), Some(other)) = (digits(written), digits(shown)) else { return false };
+    let (short, long) = if one.len() < other.len() { (one, other) } else { (other, one) };
+    (has_prefix(written) || has_prefix(shown))
+        && (MIN_PHONE_NUMBER..long.len()).contains(&short.len())
+        && long.ends_with(&short)
+}
+
+/// True for the accents of letters that are written as two characters.
+fn is_combining_mark(c: char) -> bool {
+    ('\u{300}'..='\u{36f}').contains(&c)
 }
 
 /// Compares two lists, whose order is not significant; `None` if they are not the same.

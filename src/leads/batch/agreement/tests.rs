@@ -44,6 +44,15 @@ fn values_agree_in_every_form_that_hubspot_shows() {
         (LONG, "The beginning of a long text", Unclear),
         (LONG, "The end of a long text", Different),
         ("+1 (555) 0102", "+15550102", Unclear),
+        ("5550102", "+15550102", Unclear),
+        ("0301234567", "+49301234567", Unclear),
+        ("0049301234567", "+49301234567", Same),
+        ("+15550102", "+15550103", Different),
+        ("15550102", "5550102", Different),
+        ("+5550102", "50102", Different),
+        // An accent as a separate character.
+        ("Jose\u{301}", "Jos\u{e9}", Unclear),
+        ("Jose", "Jos\u{e9}", Different),
     ] {
         assert_eq!(compare(written, shown), expected, "{written} shown as {shown}");
     }

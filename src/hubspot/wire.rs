@@ -176,7 +176,7 @@ impl WireLead {
             new: _,
         } = self;
         let (properties, unset_properties) = properties.into_parts();
-        let id = id.0.filter(|id| !id.is_empty());
+        let id = id.0.filter(|id| !id.is_empty()).map(whole_number);
         Lead {
             id: id.or_else(|| properties.get(RECORD_ID).cloned()).unwrap_or_default(),
             properties,
@@ -315,6 +315,12 @@ impl WirePage {
 
 fn next(paging: Option<WirePaging>) -> Option<String> {
     paging?.next?.after.0
+}
+
+/// An id that is a number without a fraction, as an integer.
+fn whole_number(id: String) -> String {
+    let is_number = |text: &&str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    id.strip_suffix(".0").filter(is_number).map(str::to_owned).unwrap_or(id)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod get;
 mod merged;
 mod not_found_cache;
 mod op;
+mod partition;
 mod rejection_scores;
 mod reread;
 mod run;

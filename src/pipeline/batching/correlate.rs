@@ -13,7 +13,7 @@ use std::{
 
 use leadsd_base::cache::TtlCache;
 
-use super::op::Partition;
+use super::partition::Partition;
 use crate::leads::{BatchItem, CreateLead, Error, Lead, Response, Traced, batch::BatchInput};
 
 /// Maximum number of properties that are remembered for each kind of value. HubSpot allows about a thousand

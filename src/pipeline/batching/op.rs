@@ -5,7 +5,7 @@ use std::{fmt, hash::Hash};
 use leadsd_quota::Permit;
 use tokio::sync::oneshot;
 
-use super::{batch_context::BatchContext, capabilities::PortalCapabilities};
+use super::{batch_context::BatchContext, capabilities::PortalCapabilities, partition::Partition};
 use crate::{
     leads::{CallContext, Error, batch},
     pipeline::{Dispatch, Layer},
@@ -65,15 +65,6 @@ pub(super) trait BatchableOp<L: Layer>:
     ) -> impl Future<Output = Vec<batch::ItemOutcome<Self::Output>>> + Send;
 }
 
-/// Assignment of inputs to batches.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Partition {
-    /// For each input the number of its batch, or `None` to send it individually.
-    pub(super) batches: Vec<Option<usize>>,
-    /// Indexes of those without a batch, in ascending order, for which a batch of one can show whether they can share one.
-    pub(super) unknown: Vec<usize>,
-}
-
 /// One pending request.
 #[derive(Debug)]
 pub(super) struct Member<I, T> {
@@ -81,20 +72,6 @@ pub(super) struct Member<I, T> {
     pub(super) input: I,
     pub(super) dispatch: Dispatch,
     pub(super) reply: oneshot::Sender<Result<T, Error>>,
-}
-
-// === impl Partition ===
-
-impl Partition {
-    /// An assignment that no batch of one would change.
-    pub(super) fn known(batches: Vec<Option<usize>>) -> Self {
-        Self { batches, unknown: Vec::new() }
-    }
-
-    /// An assignment of which nothing is known yet.
-    pub(super) fn unknown(inputs: usize) -> Self {
-        Self { batches: vec![None; inputs], unknown: (0..inputs).collect() }
-    }
 }
 
 // === impl Member ===

@@ -9,7 +9,8 @@ use tokio::time::sleep;
 use super::{
     batch_context::BatchContext,
     capabilities::PortalCapabilities,
-    op::{BatchableOp, Member, Partition},
+    op::{BatchableOp, Member},
+    partition::Partition,
     rejection_scores::RejectionScores,
 };
 use crate::{

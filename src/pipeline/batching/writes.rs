@@ -13,7 +13,8 @@ use super::{
     capabilities::PortalCapabilities,
     correlate::CorrelatedCreate,
     merged::{form, send_merged},
-    op::{BatchableOp, Partition},
+    op::BatchableOp,
+    partition::Partition,
     reread,
 };
 use crate::{

@@ -320,6 +320,10 @@ impl State {
             }
             Request::List(_) => return Ok(Response::Page(Page::default().into())),
             Request::Search(_) => return Ok(Response::SearchPage(SearchPage::default().into())),
+            // The probe of the circuit of writes.
+            Request::BatchArchive(ids) if ids.is_empty() => {
+                return Err(Error::new(Reason::ValidationFailed, "no inputs"));
+            }
             Request::Archive(_)
             | Request::BatchArchive(_)
             | Request::Upsert { .. }

@@ -238,7 +238,7 @@ async fn invalid_login_options_exit_with_64() {
     let unknown = setting.start(&["--portal", "eu"], &[]).ended().await;
     unknown.failed_with(64, &["portal eu is not configured", "[portals.eu]", "default"]);
     let wait = setting.start(&["--wait", "soon"], &[]).ended().await;
-    wait.failed_with(64, &["must be a whole number with a unit"]);
+    wait.failed_with(64, &["must be a whole number above 0 with a unit"]);
     setting.start(&["--redirect-url", "https://x"], &[]).ended().await.failed_with(64, &[]);
     let output = setting.command(&["--help"]).output().unwrap();
     assert!(output.status.success());

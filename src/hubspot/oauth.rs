@@ -121,9 +121,6 @@ impl TokenSource for OAuth {
         if let Some(rejection) = TokenRejection::from_response(status, &body) {
             return Err(GrantError::Rejected { code: rejection.standard_code().to_owned() });
         }
-        if !status.is_success() && pause.is_some() {
-            return Err(GrantError::Throttled { retry_after: pause });
-        }
         if status.as_u16() == WRONG_DATA_CENTER {
             let hublet = ErrorBody::parse(&body).correct_hublet(&headers);
             return Err(unavailable(&format!(
@@ -133,6 +130,9 @@ impl TokenSource for OAuth {
                     |name| format!("the data centre {name}")
                 )
             )));
+        }
+        if !status.is_success() && pause.is_some() {
+            return Err(GrantError::Throttled { retry_after: pause });
         }
         if !status.is_success() {
             return Err(unavailable(&format!("HTTP status {}", status.as_u16())));

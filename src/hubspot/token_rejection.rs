@@ -45,6 +45,9 @@ const REJECTION_STATUSES: [u16; 3] = [400, 401, 403];
 /// Maximum length of a code that is not in the table.
 const MAX_CODE: usize = 40;
 
+/// Status of a proxy that requires authentication.
+const PROXY_AUTHENTICATION: u16 = 407;
+
 /// Statuses with which a retry may succeed with any code.
 const TRANSIENT_STATUSES: [u16; 3] = [408, 425, 429];
 
@@ -75,14 +78,16 @@ impl TokenRejection {
         let text = |key: &str| body.get(key).and_then(Value::as_str);
         let known = |key: &str| {
             let code = text(key)?;
-            PERMANENT_CODES.iter().position(|known| *known == code)
+            PERMANENT_CODES.iter().position(|known| known.eq_ignore_ascii_case(code))
         };
+        // Gateways use the codes of OAuth for their own failures.
+        let is_of_gateway = status.is_server_error() || status.as_u16() == PROXY_AUTHENTICATION;
         let is_rejected = REJECTION_STATUSES.contains(&status.as_u16());
         let of_hubspot =
             text("status").filter(|code| status.is_client_error() && is_unknown_code(code));
         let of_oauth = text("error").filter(|code| is_rejected && is_unknown_oauth_code(code));
         let rejection = Self {
-            error: known("error"),
+            error: known("error").filter(|_| !is_of_gateway),
             status: known("status"),
             unknown: of_hubspot.or(of_oauth).map(str::to_owned),
         };
@@ -150,6 +155,21 @@ mod tests {
             for key in ["error", "status"] {
                 let body = format!(r#"{{"{key}":"{code}"}}"#);
                 assert_eq!(codes(400, &body), both(code, code), "{body}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_code_is_known_in_either_case_and_that_of_a_gateway_is_none() {
+        for body in [r#"{"error":"INVALID_GRANT"}"#, r#"{"error":"Invalid_Grant"}"#] {
+            assert_eq!(codes(400, body), both("invalid_grant", "invalid_grant"), "{body}");
+        }
+        let lower = r#"{"status":"bad_refresh_token"}"#;
+        assert_eq!(codes(400, lower), both("BAD_REFRESH_TOKEN", "BAD_REFRESH_TOKEN"));
+        for status in [407, 500, 502, 503, 504] {
+            for code in ["access_denied", "invalid_request", "invalid_grant"] {
+                let body = format!(r#"{{"error":"{code}"}}"#);
+                assert_eq!(codes(status, &body), None, "{status} {code}");
             }
         }
     }

@@ -34,7 +34,17 @@ const DUPLICATE_TEXTS: [&str; 2] = ["already has that value", "already exists"];
 const SHORT_PERIODS: [&str; 3] = ["SECOND", "MINUTE", "HOURLY"];
 
 /// Words of texts about a limit for a day.
-const DAY_WORDS: [&str; 5] = ["daily", "day", "today", "24h", "24hour"];
+const DAY_WORDS: [&str; 6] = ["day", "today", "24h", "24hr", "24hrs", "24hour"];
+
+/// Categories of records that do not exist, or no longer.
+const MISSING_RECORDS: [&str; 6] = [
+    "OBJECT_NOT_FOUND",
+    "NOT_FOUND",
+    "RESOURCE_NOT_FOUND",
+    "RECORD_NOT_FOUND",
+    "OBJECT_DELETED",
+    "RECORD_DELETED",
+];
 
 /// Maximum number of details of an error that are read: ten for each input of a batch.
 const MAX_DETAILS: usize = 1_000;
@@ -169,19 +179,18 @@ impl ErrorBody {
         fits.then(|| name.to_owned())
     }
 
-    /// Reports whether a rate limit is the daily one, by its policy or, if that names no period, by its text.
+    /// Reports whether a rate limit is the daily one, by its policy or, if that names no period, by its texts.
     pub(super) fn is_daily_limit(&self) -> bool {
-        if let Some(policy) = &self.policy_name
-            && SHORT_PERIODS.iter().any(|part| policy.to_ascii_uppercase().contains(part))
-        {
-            return false;
+        if let Some(policy) = &self.policy_name {
+            let is_short =
+                || SHORT_PERIODS.iter().any(|part| policy.to_ascii_uppercase().contains(part));
+            if names_day(policy) || is_short() {
+                return names_day(policy);
+            }
         }
-        let texts = [&self.policy_name, &self.error_type, &self.message].into_iter().flatten();
-        texts.map(|text| text.to_ascii_lowercase()).any(|text| {
-            let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).collect();
-            words.iter().any(|word| DAY_WORDS.contains(word))
-                || words.windows(2).any(|two| two[0] == "24" && two[1].starts_with("hour"))
-        })
+        let details = self.errors.iter().filter_map(|detail| detail.message.as_ref());
+        let own = [&self.error_type, &self.sub_category, &self.message].into_iter().flatten();
+        own.chain(details).any(|text| names_day(text))
     }
 
     /// Reports whether the body has the form of an error object, whatever its HTTP status.
@@ -194,7 +203,7 @@ impl ErrorBody {
     pub(super) fn classify(&self) -> Option<(u16, Reason)> {
         let category = self.category.as_deref().unwrap_or_default();
         let known = match category {
-            "OBJECT_NOT_FOUND" => (404, Reason::LeadNotFound),
+            _ if MISSING_RECORDS.contains(&category) => (404, Reason::LeadNotFound),
             "MISSING_SCOPES" => (403, Reason::MissingScopes),
             "FORBIDDEN" => (403, Reason::UpstreamForbidden),
             "INVALID_AUTHENTICATION" | EXPIRED => (401, Reason::CredentialRejected),
@@ -391,6 +400,16 @@ pub(super) fn redacted(body: Vec<u8>, credential: &Secret) -> Vec<u8> {
         }
         Ok(_) | Err(_) => body,
     }
+}
+
+/// Reports whether a text about a limit names a day as its period.
+fn names_day(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+    let is_hours = |word: &str| word.starts_with("hour") || word.starts_with("hr");
+    text.contains("daily")
+        || words.iter().any(|word| DAY_WORDS.contains(word))
+        || words.windows(2).any(|two| matches!(two[0], "24" | "four") && is_hours(two[1]))
 }
 
 #[cfg(test)]

@@ -225,14 +225,15 @@ fn cause_on_the_way(
     Some(text)
 }
 
-/// Reason of a category that is not about the content of a request, with a status that is: HubSpot's own
+/// Reason of a category that is not about the content of a request, with another status: HubSpot's own
 /// category says more.
 fn other_cause(status: StatusCode, body: &ErrorBody) -> Option<Reason> {
-    if !matches!(status.as_u16(), 400 | 404 | 409 | 422) {
+    let status = status.as_u16();
+    if !matches!(status, 400 | 403 | 404 | 409 | 422) {
         return None;
     }
     let (own_status, reason) = body.classify()?;
-    (!matches!(own_status, 400 | 404 | 409)).then_some(reason)
+    (own_status != status && !matches!(own_status, 400 | 404 | 409)).then_some(reason)
 }
 
 /// True if "not found" is not about leads of a batch: a missing lead has the category of one, or is named.

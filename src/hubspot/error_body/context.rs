@@ -37,8 +37,24 @@ pub(super) const POSITIONS: [&str; 6] =
     ["index", "indexes", "indices", "inputindex", "inputindexes", "inputindices"];
 
 /// Context keys with the id of the record that has a unique value already.
-pub(super) const EXISTING_IDS: [&str; 4] =
-    ["existingid", "existingobjectid", "existingrecordid", "conflictingobjectid"];
+pub(super) const EXISTING_IDS: [&str; 16] = [
+    "existingid",
+    "existingids",
+    "existingobjectid",
+    "existingobjectids",
+    "existingrecordid",
+    "existingrecordids",
+    "existingleadid",
+    "existingcontactid",
+    "conflictingid",
+    "conflictingids",
+    "conflictingobjectid",
+    "conflictingrecordid",
+    "duplicateid",
+    "duplicateids",
+    "duplicateobjectid",
+    "duplicaterecordid",
+];
 
 /// Context key with the name of the data centre that serves the account.
 pub(super) const CORRECT_HUBLET: [&str; 1] = ["correcthublet"];
@@ -56,7 +72,7 @@ const PROPERTY_NAMES: [&str; 3] = ["propertyname", "propertynames", "in"];
 const OPTIONS: [&str; 4] = ["options", "validoptions", "allowedoptions", "allowedvalues"];
 
 /// Other context keys whose values are certainly no ids of inputs.
-const OTHER_KEYS: [&str; 11] = [
+const OTHER_KEYS: [&str; 16] = [
     "links",
     "expiretime",
     "propertyvalue",
@@ -68,6 +84,11 @@ const OTHER_KEYS: [&str; 11] = [
     "accountid",
     "appid",
     "userid",
+    "requestid",
+    "plan",
+    "feature",
+    "tier",
+    "subscription",
 ];
 
 /// Beginning of a path to an input of a batch.

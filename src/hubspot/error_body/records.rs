@@ -15,6 +15,12 @@ use crate::leads::{AffectedInputs, FieldFault};
 /// Minimum number of digits in a message that may be a record id.
 const MIN_ID_IN_MESSAGE: usize = 6;
 
+/// Words before a number that is the id of an account, an app or a user.
+const OWNERS: [&str; 7] = ["account", "portal", "hub", "hubid", "app", "application", "user"];
+
+/// Number of words before a number that may say whose id it is, such as in "portal with id 123456".
+const OWNER_DISTANCE: usize = 3;
+
 /// Maximum number of digits of a record id.
 const MAX_RECORD_ID: usize = 20;
 
@@ -57,12 +63,9 @@ impl ErrorBody {
 
     /// True if the error has something of the request: a property, or what may be an input or a record.
     pub(in crate::hubspot) fn names_content(&self) -> bool {
-        let is_digits = |word: &str| word.bytes().all(|c| c.is_ascii_digit());
-        let text = self.message.as_deref().unwrap_or_default();
-        let mut words = text.split(|c: char| !c.is_alphanumeric());
         self.names_inputs()
             || !self.fields().is_empty()
-            || words.any(|word| word.len() >= MIN_ID_IN_MESSAGE && is_digits(word))
+            || self.message.as_deref().is_some_and(names_record)
     }
 
     /// Violation of the associations of a create, if the error names a record to associate with.
@@ -117,6 +120,20 @@ impl ErrorBody {
             self.errors.iter().find_map(|detail| existing_id_in(detail.message.as_deref()?))
         })
     }
+}
+
+/// Reports whether a message has a number that may be the id of a record: a long one that is not said to be
+/// that of an account, an app or a user.
+fn names_record(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    let words = message.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    let words: Vec<&str> = words.collect();
+    words.iter().enumerate().any(|(index, word)| {
+        let before = &words[index.saturating_sub(OWNER_DISTANCE)..index];
+        word.len() >= MIN_ID_IN_MESSAGE
+            && word.bytes().all(|c| c.is_ascii_digit())
+            && !before.iter().any(|word| OWNERS.contains(word))
+    })
 }
 
 /// Trace ids in the value of a key for them: the UUIDs in it, or else the text.

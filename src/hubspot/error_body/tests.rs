@@ -201,3 +201,69 @@ fn an_id_in_a_list_of_lists_in_an_object_or_with_a_fraction_names_the_input() {
     assert_eq!(named(json!({"context": {"objectId": 3.5}})).ids, ["3.5"]);
     assert_eq!(named(json!({"context": {"inputIndexes": [1]}})).positions, [1]);
 }
+
+#[test]
+fn the_record_that_has_a_unique_value_already_is_no_input() {
+    for key in
+        ["existingIds", "existing_lead_id", "conflictingId", "duplicateId", "existingContactId"]
+    {
+        let error = json!({"category": "CONFLICT", "message": "m", "context": {key: ["77"]}});
+        assert_eq!(named(error.clone()).ids, [""; 0], "{key}");
+        assert_eq!(ErrorBody::from_value(error).existing_id().as_deref(), Some("77"), "{key}");
+    }
+}
+
+#[test]
+fn a_number_of_the_account_or_a_plan_is_nothing_of_the_content() {
+    for error in [
+        json!({"message": "account 12345678 is suspended"}),
+        json!({"message": "The portal with id 12345678 is suspended"}),
+        json!({"message": "hub_id: 12345678"}),
+        json!({"message": "no", "context": {"requestId": ["r"]}}),
+        json!({"message": "no", "context": {"plan": ["starter"], "feature": ["leads"]}}),
+    ] {
+        assert!(!ErrorBody::from_value(error.clone()).names_content(), "{error}");
+    }
+    for error in [
+        json!({"message": "lead 12345678 is locked"}),
+        json!({"message": "no", "context": {"someKey": ["12"]}}),
+    ] {
+        assert!(ErrorBody::from_value(error.clone()).names_content(), "{error}");
+    }
+}
+
+#[test]
+fn a_limit_of_a_day_is_told_in_any_field() {
+    for error in [
+        json!({"policyName": "TWENTY_FOUR_HOURLY"}),
+        json!({"policyName": "24_HOUR"}),
+        json!({"errorType": "DailyRateLimit"}),
+        json!({"subCategory": "limits.DAILY"}),
+        json!({"message": "500,000 calls in 24 hrs"}),
+        json!({"message": "too many", "errors": [{"message": "You have reached your daily limit."}]}),
+    ] {
+        assert!(ErrorBody::from_value(error.clone()).is_daily_limit(), "{error}");
+    }
+    for error in [
+        json!({"policyName": "HOURLY", "message": "today"}),
+        json!({"policyName": "TEN_SECONDLY_ROLLING", "message": "see the daily limit"}),
+        json!({"message": "Monday; four calls an hour"}),
+        json!({"message": "wait 24 minutes"}),
+    ] {
+        assert!(!ErrorBody::from_value(error.clone()).is_daily_limit(), "{error}");
+    }
+}
+
+#[test]
+fn categories_of_missing_records_are_those_of_leads_only() {
+    for (category, expected) in [
+        ("NOT_FOUND", Some((404, Reason::LeadNotFound))),
+        ("RESOURCE_NOT_FOUND", Some((404, Reason::LeadNotFound))),
+        ("OBJECT_DELETED", Some((404, Reason::LeadNotFound))),
+        ("PIPELINE_NOT_FOUND", None),
+        ("PROPERTY_NOT_FOUND", None),
+    ] {
+        let body = ErrorBody::from_value(json!({"category": category, "message": "no"}));
+        assert_eq!(body.classify(), expected, "{category}");
+    }
+}

@@ -555,3 +555,18 @@ fn an_association_that_a_detail_names_by_its_path_is_the_field() {
     let error = mapped(Operation::Create, 400, property);
     assert_eq!(error.fields()[0].field, r#"properties["associations_note"]"#);
 }
+
+#[test]
+fn a_403_with_the_category_of_another_status_has_its_reason() {
+    for (category, expected) in [
+        ("EXPIRED_AUTHENTICATION", Reason::CredentialRejected),
+        ("INVALID_AUTHENTICATION", Reason::CredentialRejected),
+        ("RATE_LIMITS", Reason::RateLimited),
+        ("MISSING_SCOPES", Reason::MissingScopes),
+        ("FORBIDDEN", Reason::UpstreamForbidden),
+        ("VALIDATION_ERROR", Reason::UpstreamForbidden),
+    ] {
+        let body = format!(r#"{{"status":"error","category":"{category}","message":"no"}}"#);
+        assert_eq!(mapped(Operation::Get, 403, &body).reason(), expected, "{category}");
+    }
+}

@@ -1,10 +1,12 @@
 //! Parses HubSpot's error object, and the items of `errors` in a batch response.
 //!
+//! - `daily_limit` recognises the limit of a day.
 //! - `context` reads the context of an error: its keys differ between endpoints.
 //! - `records` finds the records that an error names.
 //! - `words` finds trace ids anywhere in an error.
 
 mod context;
+mod daily_limit;
 mod records;
 mod words;
 
@@ -29,12 +31,6 @@ const MAX_CORRELATION_ID: usize = 128;
 
 /// Parts of messages about a unique value that another record has.
 const DUPLICATE_TEXTS: [&str; 2] = ["already has that value", "already exists"];
-
-/// Parts of the names of rate limits for periods of less than a day.
-const SHORT_PERIODS: [&str; 3] = ["SECOND", "MINUTE", "HOURLY"];
-
-/// Words of texts about a limit for a day.
-const DAY_WORDS: [&str; 6] = ["day", "today", "24h", "24hr", "24hrs", "24hour"];
 
 /// Categories of records that do not exist, or no longer.
 const MISSING_RECORDS: [&str; 6] = [
@@ -177,20 +173,6 @@ impl ErrorBody {
         let is_name = |name: &str| name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
         let fits = (1..=MAX_HUBLET).contains(&name.len()) && is_name(name);
         fits.then(|| name.to_owned())
-    }
-
-    /// Reports whether a rate limit is the daily one, by its policy or, if that names no period, by its texts.
-    pub(super) fn is_daily_limit(&self) -> bool {
-        if let Some(policy) = &self.policy_name {
-            let is_short =
-                || SHORT_PERIODS.iter().any(|part| policy.to_ascii_uppercase().contains(part));
-            if names_day(policy) || is_short() {
-                return names_day(policy);
-            }
-        }
-        let details = self.errors.iter().filter_map(|detail| detail.message.as_ref());
-        let own = [&self.error_type, &self.sub_category, &self.message].into_iter().flatten();
-        own.chain(details).any(|text| names_day(text))
     }
 
     /// Reports whether the body has the form of an error object, whatever its HTTP status.
@@ -400,16 +382,6 @@ pub(super) fn redacted(body: Vec<u8>, credential: &Secret) -> Vec<u8> {
         }
         Ok(_) | Err(_) => body,
     }
-}
-
-/// Reports whether a text about a limit names a day as its period.
-fn names_day(text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
-    let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).collect();
-    let is_hours = |word: &str| word.starts_with("hour") || word.starts_with("hr");
-    text.contains("daily")
-        || words.iter().any(|word| DAY_WORDS.contains(word))
-        || words.windows(2).any(|two| matches!(two[0], "24" | "four") && is_hours(two[1]))
 }
 
 #[cfg(test)]

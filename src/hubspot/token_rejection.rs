@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_is_known_in_either_case_and_that_of_a_gateway_is_none() {
+    fn a_code_is_known_in_either_case_unless_a_gateway_sends_it() {
         for body in [r#"{"error":"INVALID_GRANT"}"#, r#"{"error":"Invalid_Grant"}"#] {
             assert_eq!(codes(400, body), both("invalid_grant", "invalid_grant"), "{body}");
         }

@@ -233,7 +233,7 @@ fn a_number_of_the_account_or_a_plan_is_nothing_of_the_content() {
 }
 
 #[test]
-fn a_limit_of_a_day_is_told_in_any_field() {
+fn a_limit_of_a_day_is_read_from_any_field() {
     for error in [
         json!({"policyName": "TWENTY_FOUR_HOURLY"}),
         json!({"policyName": "24_HOUR"}),

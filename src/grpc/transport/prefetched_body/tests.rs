@@ -87,11 +87,13 @@ async fn a_call_that_does_not_end_its_request_ends_and_takes_no_slot() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_that_were_opened_together_do_not_end_together() {
-    let admission = testing::admission(1_000_000);
     let start = Instant::now();
     let calls = (0..50).map(|_| async {
+        // One for each call, since few calls of a caller may wait.
+        let admission = testing::admission(1_000_000);
         let (_parts, mut body) = channel();
-        body.prefetch(&call(&admission)).await.unwrap_err();
+        let error = body.prefetch(&call(&admission)).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::DeadlineExceeded);
         start.elapsed().as_millis()
     });
     let ends = futures_util::future::join_all(calls).await;

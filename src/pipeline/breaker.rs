@@ -3,7 +3,7 @@
 //! `circuit` is the state machine. [`HealthMonitor`], the layer above HTTP, reports to it: failures,
 //! responses, and requests that wait for longer than `latency_bounds` has learned. Before that, `silence`
 //! holds requests back while a handful of them has no response. [`Breaker`] rejects
-//! requests, and `probe` sends leadsd's own reads while the circuit is open. A rejection by the portal's
+//! requests, and `probe` sends leadsd's own requests while the circuit is open. A rejection by the portal's
 //! own quota is not a failure of HubSpot. `circuits` has one circuit for all requests, and
 //! one for each kind of request that can hang alone.
 
